@@ -1,0 +1,1 @@
+//! The dynamic binary translator and its out-of-process supervisor.

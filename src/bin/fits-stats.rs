@@ -1,0 +1,2 @@
+//! The statistics process of fits.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Statistics of golden runs: facts about instructions, trace records, the ring, the collector, the files.

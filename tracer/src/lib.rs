@@ -1,0 +1,1 @@
+//! The contract of a backend, controlled processes, and the ptrace backend.
