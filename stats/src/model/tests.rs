@@ -1,0 +1,85 @@
+//! Merging is exact, keys keep apart what they must.
+
+use iced_x86::{Register, RflagsBits};
+
+use super::*;
+
+fn sample(pc: u64, value: u8) -> Statistics {
+    let mut statistics = Statistics::new(Level::Full);
+    let entry = statistics.instruction_mut(pc, &[0x90]);
+    entry.executions += 1;
+    entry.operand_mut(0, Access::Read, 8).add_value(&[value]);
+    statistics.add_block(pc, 3, 2);
+    statistics.add_syscall(1, value == 0xff);
+    statistics.record(HistogramKind::BlockLength, 3, 2);
+    *statistics
+        .threads
+        .entry(ThreadKey {
+            process: 0,
+            thread: 0,
+        })
+        .or_default() += 6;
+    statistics.pages.entry(0x1000).or_default().reads += 1;
+    statistics
+}
+
+#[test]
+fn merge_sums_everything() {
+    let mut all = sample(0x10, 0b0101);
+    all.merge(sample(0x10, 0b0001));
+    all.merge(sample(0x20, 0xff));
+    let first = &all.instructions[&InstructionKey {
+        pc: 0x10,
+        bytes: InstructionBytes::new(&[0x90]),
+    }];
+    assert_eq!(first.executions, 2);
+    assert_eq!(&first.operands[0].ones[..4], [2, 0, 1, 0]);
+    assert_eq!(first.operands[0].zeros(2), 1);
+    assert_eq!(all.instructions.len(), 2);
+    assert_eq!(
+        all.blocks[&BlockKey {
+            pc: 0x10,
+            instructions: 3
+        }],
+        4
+    );
+    assert_eq!(
+        all.syscalls[&1],
+        SyscallStatistics {
+            calls: 3,
+            errors: 2
+        }
+    );
+    assert_eq!(all.histograms[&HistogramKind::BlockLength].count_at(3), 6);
+    assert_eq!(all.total_instructions(), 18);
+    assert_eq!(all.pages[&0x1000].reads, 3);
+}
+
+#[test]
+fn other_bytes_at_an_address_are_another_instruction() {
+    let mut statistics = Statistics::new(Level::Counts);
+    statistics.instruction_mut(0x10, &[0x90]).executions += 1;
+    statistics.instruction_mut(0x10, &[0x90, 0x90]).executions += 1;
+    assert_eq!(statistics.instructions.len(), 2);
+}
+
+#[test]
+fn registers_are_full_and_sorted_before_flags() {
+    assert_eq!(RegisterId::of(Register::AL).to_string(), "rax");
+    assert_eq!(RegisterId::of(Register::XMM3).to_string(), "zmm3");
+    assert!(RegisterId::of(Register::ZMM31) < RegisterId::Flag(Flag::Cf));
+    assert_eq!(
+        Flag::in_mask(RflagsBits::CF | RflagsBits::DF).collect::<Vec<_>>(),
+        [Flag::Cf, Flag::Df]
+    );
+}
+
+#[test]
+fn a_value_counts_for_every_bit_of_its_width() {
+    let mut operand = OperandStatistics::new(0, Access::Written, 12);
+    operand.add_value(&[0x01, 0xff]);
+    assert_eq!(operand.width(), 12);
+    assert_eq!(operand.ones[0], 1);
+    assert_eq!(operand.ones[11], 1);
+    assert_eq!(operand.zeros(1), 1);
+}
