@@ -47,7 +47,7 @@ fn merge_sums_everything() {
         all.syscalls[&1],
         SyscallStatistics {
             calls: 3,
-            errors: 2
+            errors: 1
         }
     );
     assert_eq!(all.histograms[&HistogramKind::BlockLength].count_at(3), 6);
