@@ -1,3 +1,12 @@
-//! Statistics of golden runs: facts about instructions, trace records, the ring, the collector, the files.
+//! Statistics of golden runs: what an instruction touches, how traces are laid out, how they are counted, and the
+//! files that come out.
+//!
+//! - [`facts`], [`register`]: what one instruction reads and writes; shared by all backends.
+//! - [`template`], [`protocol`]: how a backend describes translated code and reports what ran.
+//! - [`model`]: the result of a golden run.
 
+pub mod facts;
 pub mod model;
+pub mod protocol;
+pub mod register;
+pub mod template;

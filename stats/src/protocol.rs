@@ -1,0 +1,174 @@
+//! What the supervisor tells the statistics process.
+//!
+//! Three ways lead into `fits-stats`, all carrying [`Event`]s:
+//! 1. the control socket: each message is a little-endian `u32` length and a postcard-encoded [`Message`];
+//! 2. the streams: shared memory in which translated code writes rows, and the supervisor, in between,
+//!    *inline events*: a row of unit 0 whose header is followed by a `u32` length and a
+//!    postcard-encoded [`Event`], padded to a multiple of 8 bytes;
+//! 3. what is too long for a row goes over the socket with the number of the inline event that it stands for.
+//!
+//! Order matters within one thread (lifetimes follow it) and not between threads.
+
+use crate::template::{Prefix, UnitId, UnitTemplate};
+use serde::{Deserialize, Serialize};
+
+/// How much a golden run collects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Executions, register reads and writes, blocks, mix, system calls.
+    Counts,
+    /// Everything.
+    Full,
+}
+
+/// Number of a thread of the target, in order of creation, first 0.
+pub type ThreadNumber = u32;
+
+/// A message on the control socket.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// The first message.
+    Start {
+        /// Level of the run.
+        level: Level,
+    },
+    /// A unit was translated; comes before any row or count that names it.
+    Unit(Box<UnitTemplate>),
+    /// Something happened on a thread that has no stream (`counts`, or the ptrace backend).
+    Event(ThreadNumber, Event),
+    /// Several of them, in order.
+    Events(ThreadNumber, Vec<Event>),
+    /// Complete executions of units by a thread, since the last such message (level `counts`).
+    Executions(ThreadNumber, Vec<(UnitId, u64)>),
+    /// What is mapped where; sent at the start, after each change of executable mappings, and at the end.
+    Mappings(Vec<Mapping>),
+    /// The program was replaced by `exec`: addresses from here on belong to the new image.
+    Exec,
+    /// The run is over: read the streams to their end, then write the folder and answer.
+    Finish(Box<Finish>),
+}
+
+/// The answer of `fits-stats` to [`Message::Finish`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// The folder was written; the text is the summary for the terminal.
+    Written {
+        /// Rendered summary.
+        summary: String,
+    },
+    /// It could not be written; nothing is left of it. One sentence.
+    Failed(String),
+}
+
+/// Something that happened on one thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The thread's fs base is this from here on.
+    FsBase(u64),
+    /// One instruction retired outside translated code.
+    Step(Box<Step>),
+    /// A unit was interrupted (a fault at its instruction number `executed`, or a signal): the instructions before
+    /// that one retired. Its basic block ends there.
+    Partial {
+        /// The unit.
+        unit: UnitId,
+        /// How many of its instructions retired.
+        executed: u32,
+        /// Its unfinished row; empty in level `counts`.
+        row: Vec<u8>,
+    },
+    /// A basic block ended whose last instruction was a [`Step`], or that was cut between two units.
+    Block(Prefix),
+    /// A system call returned (or will never return: `error` is false then).
+    Syscall {
+        /// Its number.
+        number: u64,
+        /// It returned an error.
+        error: bool,
+    },
+}
+
+/// One retired instruction with its operand values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Guest address.
+    pub pc: u64,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Its operand values, one after the other, in the order of [`crate::facts::Facts::operands`] and, within each,
+    /// read before written; each as many bytes as the operand has. Empty in level `counts`.
+    pub values: Vec<u8>,
+    /// Its memory accesses in the order of [`crate::facts::Facts::memory`]; empty in level `counts`.
+    pub memory: Vec<StepMemory>,
+}
+
+/// One memory access of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepMemory {
+    /// First byte.
+    pub address: u64,
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+    /// Number of accesses (iterations of a `rep`, otherwise 1).
+    pub count: u64,
+}
+
+/// One line of the target's memory map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// First address after it.
+    pub end: u64,
+    /// Offset in the file.
+    pub offset: u64,
+    /// It is executable.
+    pub executable: bool,
+    /// File path, `[heap]`, `[stack]`, or empty.
+    pub name: String,
+}
+
+/// How the run ended and what its summary says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Finish {
+    /// Where to write; must not exist or be empty.
+    pub out: std::path::PathBuf,
+    /// Program as given.
+    pub program: String,
+    /// Arguments after the program.
+    pub arguments: Vec<String>,
+    /// File that was executed.
+    pub executable: std::path::PathBuf,
+    /// `dbt` or `ptrace`.
+    pub backend: String,
+    /// Exit status, when it exited.
+    pub exit_status: Option<i32>,
+    /// What ended it, when a signal did.
+    pub crash: Option<Crash>,
+    /// Wall-clock seconds of the controlled run.
+    pub wall_seconds: f64,
+    /// CPU seconds of the target.
+    pub target_cpu_seconds: f64,
+    /// Sentences that the reader of the figures must know.
+    pub warnings: Vec<String>,
+    /// The run did not reach its natural end (interrupted, killed, crashed): the sentence that says so.
+    pub incomplete: Option<String>,
+}
+
+/// The signal that ended the target, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crash {
+    /// Signal number.
+    pub signal: i32,
+    /// `si_code`.
+    pub code: i32,
+    /// Fault address.
+    pub address: u64,
+    /// Guest address of the instruction.
+    pub pc: u64,
+    /// Thread.
+    pub thread: ThreadNumber,
+}
