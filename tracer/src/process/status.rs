@@ -1,0 +1,89 @@
+//! `/proc/PID/status`: signal sets, thread group, parent, tracer.
+
+use nix::unistd::Pid;
+
+use crate::error::{Error, Result};
+
+/// What `/proc/PID/status` says. In signal sets bit 0 is signal 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Status {
+    /// The process that the thread belongs to.
+    pub tgid: i32,
+    /// The parent process.
+    pub parent: i32,
+    /// The tracer, 0 for none.
+    pub tracer: i32,
+    /// Signals with a handler.
+    pub caught: u64,
+    /// Signals ignored.
+    pub ignored: u64,
+    /// Signals blocked by this thread.
+    pub blocked: u64,
+    /// Signals pending for this thread.
+    pub pending: u64,
+    /// Signals pending for the process.
+    pub shared_pending: u64,
+}
+
+impl Status {
+    /// Whether `signal` is in `set`.
+    #[must_use]
+    pub fn holds(set: u64, signal: i32) -> bool {
+        (1..=64).contains(&signal) && set >> (signal - 1) & 1 == 1
+    }
+}
+
+/// The status of a thread.
+///
+/// # Errors
+/// When it is gone.
+pub fn status(tid: Pid) -> Result<Status> {
+    let path = format!("/proc/{tid}/status");
+    match std::fs::read(&path) {
+        Ok(text) => Ok(parse(&String::from_utf8_lossy(&text))),
+        Err(source) => Err(Error::Proc { path, source }),
+    }
+}
+
+/// The process that a thread belongs to.
+///
+/// # Errors
+/// When it is gone.
+pub fn thread_group(tid: Pid) -> Result<Pid> {
+    Ok(Pid::from_raw(status(tid)?.tgid))
+}
+
+fn parse(text: &str) -> Status {
+    let mut status = Status::default();
+    for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
+        let value = value.trim();
+        let set = || u64::from_str_radix(value, 16).unwrap_or_default();
+        let number = || value.parse().unwrap_or_default();
+        match key {
+            "Tgid" => status.tgid = number(),
+            "PPid" => status.parent = number(),
+            "TracerPid" => status.tracer = number(),
+            "SigCgt" => status.caught = set(),
+            "SigIgn" => status.ignored = set(),
+            "SigBlk" => status.blocked = set(),
+            "SigPnd" => status.pending = set(),
+            "ShdPnd" => status.shared_pending = set(),
+            _ => {}
+        }
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_and_numbers_are_read() {
+        let status =
+            parse("Tgid:\t12\nPPid:\t3\nSigCgt:\t0000000000000402\nSigBlk:\t8000000000000000\n");
+        assert_eq!((status.tgid, status.parent), (12, 3));
+        assert!(Status::holds(status.caught, 2) && Status::holds(status.caught, 11));
+        assert!(Status::holds(status.blocked, 64) && !Status::holds(status.blocked, 63));
+    }
+}
