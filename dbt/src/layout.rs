@@ -1,0 +1,66 @@
+//! Where things lie in the target: the fixed addresses and offsets that emitted code relies on.
+//!
+//! Every thread of the target has a *thread area* at a fixed far address, reached through its `gs` base. All offsets
+//! below are relative to that base and fit a 32-bit displacement.
+
+/// First thread area. Linux never places anything here by itself: it is below the bottom-up mapping base
+/// (0x2aaa…) and far above executables and below the top-down mapping base.
+pub const THREAD_AREAS: u64 = 0x2a00_0000_0000;
+
+/// Distance between thread areas.
+pub const THREAD_STRIDE: u64 = 1 << 28;
+
+/// Homes of the 16 general registers, 8 bytes each, in encoding order (rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi,
+/// r8 … r15): where the guest's value is while translated code uses the host register for itself.
+pub const HOMES: i32 = 0x000;
+
+/// The home of general register number `register`.
+pub const fn home(register: u8) -> i32 {
+    HOMES + 8 * register as i32
+}
+
+/// Guest address of the target of the last indirect branch.
+pub const TARGET: i32 = 0x80;
+
+/// The virtual time-stamp counter: the value that the next `rdtsc` returns (8 bytes).
+pub const TSC: i32 = 0x88;
+
+/// How much one `rdtsc` adds to the virtual time-stamp counter.
+pub const TSC_STEP: i32 = 10_000;
+
+/// Where it starts.
+pub const TSC_START: u64 = 0x1_0000_0000;
+
+/// The row cursor while the thread is outside translated code (level `full`; 8 bytes).
+pub const CURSOR: i32 = 0x90;
+
+/// 512 bytes, 16-byte aligned, for `fxsave64` (level `full`, x87 operands).
+pub const FXSAVE: i32 = 0x200;
+
+/// Bytes of the context that all of the above lies in.
+pub const CONTEXT_BYTES: u64 = 0x1000;
+
+/// Bits of a guest address that index the lookup tables.
+pub const LOOKUP_BITS: u32 = 16;
+
+/// Host entries for indirect jumps and calls: `1 << LOOKUP_BITS` addresses of 8 bytes, indexed by the low bits of the
+/// guest address. Every entry is valid to jump to: the entry code checks [`TARGET`] (see `emit::entry`), and entries
+/// of nothing point to the zone's miss stub. All threads map the same pages here, read-only.
+pub const LOOKUP_JUMP: i32 = 0x10_0000;
+
+/// The same for returns.
+pub const LOOKUP_RETURN: i32 = 0x18_0000;
+
+/// Bytes of the two lookup tables.
+pub const LOOKUP_BYTES: u64 = 0x10_0000;
+
+/// Execution counters of units (level `counts`): 8 bytes for each unit number.
+pub const COUNTERS: i32 = 0x20_0000;
+
+/// The chunks of the thread's stream (level `full`) begin here.
+pub const STREAM: i32 = 0x400_0000;
+
+const _: () = assert!(LOOKUP_JUMP as u64 + LOOKUP_BYTES == COUNTERS as u64);
+const _: () =
+    assert!(COUNTERS as u64 + 8 * fits_stats::template::UNIT_LIMIT as u64 <= STREAM as u64);
+const _: () = assert!((1 << LOOKUP_BITS) * 8 == LOOKUP_RETURN - LOOKUP_JUMP);
