@@ -17,12 +17,14 @@ use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::register::Reg;
+
 pub use instruction::{
     Access, InstructionBytes, InstructionKey, InstructionStatistics, OperandStatistics,
 };
 pub use memory::{PAGE_SIZE, PageStatistics, Region};
 pub use module::{Module, Segment};
-pub use register::{Flag, RegisterId, RegisterStatistics};
+pub use register::RegisterStatistics;
 pub use run::{Backend, CrashSite, ExitInfo, OutputHash, RunInfo, RunTimes, StandardInput};
 
 /// How much a golden run records.
@@ -104,7 +106,7 @@ pub struct Statistics {
     /// Executions and operand bits of every static instruction.
     pub instructions: FxHashMap<InstructionKey, InstructionStatistics>,
     /// Reads, writes and lifetimes of the full registers and of the flags.
-    pub registers: BTreeMap<RegisterId, RegisterStatistics>,
+    pub registers: BTreeMap<Reg, RegisterStatistics>,
     /// Executions of every dynamic basic block.
     pub blocks: FxHashMap<BlockKey, u64>,
     /// Accesses by the address of the page; empty at [`Level::Counts`].

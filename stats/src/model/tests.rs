@@ -1,7 +1,5 @@
 //! Merging is exact, keys keep apart what they must.
 
-use iced_x86::{Register, RflagsBits};
-
 use super::*;
 
 fn sample(pc: u64, value: u8) -> Statistics {
@@ -61,17 +59,6 @@ fn other_bytes_at_an_address_are_another_instruction() {
     statistics.instruction_mut(0x10, &[0x90]).executions += 1;
     statistics.instruction_mut(0x10, &[0x90, 0x90]).executions += 1;
     assert_eq!(statistics.instructions.len(), 2);
-}
-
-#[test]
-fn registers_are_full_and_sorted_before_flags() {
-    assert_eq!(RegisterId::of(Register::AL).to_string(), "rax");
-    assert_eq!(RegisterId::of(Register::XMM3).to_string(), "zmm3");
-    assert!(RegisterId::of(Register::ZMM31) < RegisterId::Flag(Flag::Cf));
-    assert_eq!(
-        Flag::in_mask(RflagsBits::CF | RflagsBits::DF).collect::<Vec<_>>(),
-        [Flag::Cf, Flag::Df]
-    );
 }
 
 #[test]
