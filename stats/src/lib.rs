@@ -3,12 +3,16 @@
 //!
 //! - [`facts`], [`register`]: what one instruction reads and writes; shared by all backends.
 //! - [`template`], [`protocol`]: how a backend describes translated code and reports what ran.
+//! - [`ring`], [`client`]: the streams, the supervisor's side of the statistics process.
 //! - [`model`]: the result of a golden run.
 //! - [`symbols`]: modules, functions and source lines of addresses.
 
+pub mod client;
 pub mod facts;
+pub mod frame;
 pub mod model;
 pub mod protocol;
 pub mod register;
+pub mod ring;
 pub mod symbols;
 pub mod template;

@@ -5,7 +5,8 @@
 //! 2. the streams: shared memory in which translated code writes rows, and the supervisor, in between,
 //!    *inline events*: a row of unit 0 whose header is followed by a `u32` length and a
 //!    postcard-encoded [`Event`], padded to a multiple of 8 bytes;
-//! 3. what is too long for a row goes over the socket with the number of the inline event that it stands for.
+//! 3. what is too long for a row goes over the socket as [`Message::Long`] with a number, which the inline event
+//!    then has instead (see [`crate::ring::event`]).
 //!
 //! Order matters within one thread (lifetimes follow it) and not between threads.
 
@@ -39,6 +40,8 @@ pub enum Message {
     Event(ThreadNumber, Event),
     /// Several of them, in order.
     Events(ThreadNumber, Vec<Event>),
+    /// An event of a thread that has a stream, too long for a row: the inline event with this number stands for it.
+    Long(u64, Event),
     /// Complete executions of units by a thread, since the last such message (level `counts`).
     Executions(ThreadNumber, Vec<(UnitId, u64)>),
     /// What is mapped where; sent at the start, after each change of executable mappings, and at the end.
