@@ -6,6 +6,7 @@
 //! - [`ring`], [`client`]: the streams, the supervisor's side of the statistics process.
 //! - [`model`]: the result of a golden run.
 //! - [`symbols`]: modules, functions and source lines of addresses.
+//! - [`write`](mod@write): the files of a golden run.
 
 pub mod client;
 pub mod facts;
@@ -16,3 +17,4 @@ pub mod register;
 pub mod ring;
 pub mod symbols;
 pub mod template;
+pub mod write;

@@ -7,6 +7,8 @@ mod debug;
 mod elf;
 mod table;
 
+use std::sync::Arc;
+
 use crate::model::Module;
 use debug::Lines;
 use elf::ElfFile;
@@ -16,13 +18,13 @@ use table::SymbolTable;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Location {
     /// Path of the module.
-    pub module: Option<String>,
+    pub module: Option<Arc<str>>,
     /// Virtual address in the module's file, as `objdump` and `addr2line` show it.
     pub offset: Option<u64>,
     /// Function, as the file names it (not demangled).
-    pub symbol: Option<String>,
+    pub symbol: Option<Arc<str>>,
     /// `file:line`.
-    pub source: Option<String>,
+    pub source: Option<Arc<str>>,
 }
 
 /// Finds locations in the modules of one run.
@@ -33,13 +35,7 @@ pub struct Symbolizer<'a> {
 impl<'a> Symbolizer<'a> {
     /// Nothing is read yet.
     pub fn new(modules: &'a [Module]) -> Self {
-        let mut modules: Vec<_> = modules
-            .iter()
-            .map(|module| LazyModule {
-                module,
-                state: State::Unopened,
-            })
-            .collect();
+        let mut modules: Vec<_> = modules.iter().map(LazyModule::new).collect();
         modules.sort_by_key(|lazy| std::cmp::Reverse(lazy.module.generation));
         Symbolizer { modules }
     }
@@ -67,6 +63,22 @@ impl<'a> Symbolizer<'a> {
 struct LazyModule<'a> {
     module: &'a Module,
     state: State,
+    path: Arc<str>,
+    symbol: Shared,
+    source: Shared,
+}
+
+/// The last text that was handed out: neighbours mostly have the same one, so they share it.
+#[derive(Default)]
+struct Shared(Option<Arc<str>>);
+
+impl Shared {
+    fn get(&mut self, text: &str) -> Arc<str> {
+        match &self.0 {
+            Some(last) if **last == *text => last.clone(),
+            _ => self.0.insert(text.into()).clone(),
+        }
+    }
 }
 
 enum State {
@@ -96,7 +108,17 @@ impl OpenModule {
     }
 }
 
-impl LazyModule<'_> {
+impl<'a> LazyModule<'a> {
+    fn new(module: &'a Module) -> Self {
+        LazyModule {
+            module,
+            state: State::Unopened,
+            path: module.path.as_str().into(),
+            symbol: Shared::default(),
+            source: Shared::default(),
+        }
+    }
+
     fn open(&mut self) -> Option<&OpenModule> {
         if matches!(self.state, State::Unopened) {
             self.state = match OpenModule::open(&self.module.path) {
@@ -118,25 +140,20 @@ impl LazyModule<'_> {
     }
 
     fn locate(&mut self, file_offset: u64) -> Location {
-        let module = Some(self.module.path.clone());
-        let Some(open) = self.open() else {
-            return Location {
-                module,
-                ..Location::default()
-            };
+        self.open();
+        let mut location = Location {
+            module: Some(self.path.clone()),
+            ..Location::default()
         };
-        let Some(offset) = open.elf.virtual_address(file_offset) else {
-            return Location {
-                module,
-                ..Location::default()
-            };
+        let State::Open(open) = &self.state else {
+            return location;
         };
-        Location {
-            module,
-            offset: Some(offset),
-            symbol: open.symbols.find(offset).map(str::to_owned),
-            source: open.lines.find(offset),
+        if let Some(offset) = open.elf.virtual_address(file_offset) {
+            location.offset = Some(offset);
+            location.symbol = open.symbols.find(offset).map(|name| self.symbol.get(name));
+            location.source = open.lines.find(offset).map(|line| self.source.get(&line));
         }
+        location
     }
 }
 

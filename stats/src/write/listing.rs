@@ -1,0 +1,110 @@
+//! The executed instructions in order, decoded and located: what the files and the terminal
+//! summary are written from.
+
+use iced_x86::{
+    Decoder, DecoderOptions, Formatter as _, FormatterTextKind, Instruction, IntelFormatter,
+};
+
+use crate::model::{InstructionKey, Statistics};
+use crate::symbols::{Location, Symbolizer};
+
+/// One executed static instruction.
+#[derive(Clone, Debug)]
+pub struct ListedInstruction {
+    /// Address and bytes: the key into [`Statistics::instructions`].
+    pub key: InstructionKey,
+    /// How often it retired.
+    pub executions: u64,
+    /// Decoded; invalid if the bytes are no instruction.
+    pub instruction: Instruction,
+    /// Where it comes from.
+    pub location: Location,
+}
+
+impl ListedInstruction {
+    /// The mnemonic in lower case, `(bad)` for what can't be decoded.
+    pub fn mnemonic(&self) -> String {
+        mnemonic(&self.instruction)
+    }
+}
+
+/// All executed instructions, by address.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Sorted by address, then by bytes.
+    pub rows: Vec<ListedInstruction>,
+}
+
+impl Listing {
+    /// Decodes and locates every instruction that was executed.
+    pub fn new(statistics: &Statistics) -> Self {
+        let executed = statistics
+            .instructions
+            .iter()
+            .filter(|(_, entry)| entry.executions > 0);
+        let mut keys: Vec<_> = executed
+            .map(|(key, entry)| (*key, entry.executions))
+            .collect();
+        keys.sort_unstable();
+        let mut symbolizer = Symbolizer::new(&statistics.modules);
+        let rows = keys.into_iter().map(|(key, executions)| ListedInstruction {
+            key,
+            executions,
+            instruction: decode(&key),
+            location: symbolizer.locate(key.pc, key.bytes.as_slice()),
+        });
+        Listing {
+            rows: rows.collect(),
+        }
+    }
+}
+
+fn decode(key: &InstructionKey) -> Instruction {
+    Decoder::with_ip(64, key.bytes.as_slice(), key.pc, DecoderOptions::NONE).decode()
+}
+
+/// The mnemonic of an instruction as the files write it.
+pub(crate) fn mnemonic(instruction: &Instruction) -> String {
+    if instruction.is_invalid() {
+        return "(bad)".to_owned();
+    }
+    format!("{:?}", instruction.mnemonic()).to_ascii_lowercase()
+}
+
+/// Writes instructions as text in Intel syntax.
+pub(crate) struct Disassembler(IntelFormatter);
+
+impl Disassembler {
+    /// Numbers in hexadecimal with `0x`, as in the other columns.
+    pub(crate) fn new() -> Self {
+        let mut formatter = IntelFormatter::new();
+        let options = formatter.options_mut();
+        options.set_hex_prefix("0x");
+        options.set_hex_suffix("");
+        options.set_uppercase_hex(false);
+        options.set_small_hex_numbers_in_decimal(false);
+        options.set_space_after_operand_separator(true);
+        options.set_branch_leading_zeros(false);
+        options.set_show_branch_size(false);
+        options.set_rip_relative_addresses(false);
+        Disassembler(formatter)
+    }
+
+    /// Replaces `text` by the text of the instruction.
+    pub(crate) fn write(&mut self, instruction: &Instruction, text: &mut String) {
+        text.clear();
+        if instruction.is_invalid() {
+            text.push_str("(bad)");
+            return;
+        }
+        self.0.format(instruction, &mut Plain(text));
+    }
+}
+
+struct Plain<'a>(&'a mut String);
+
+impl iced_x86::FormatterOutput for Plain<'_> {
+    fn write(&mut self, text: &str, _kind: FormatterTextKind) {
+        self.0.push_str(text);
+    }
+}
