@@ -12,6 +12,7 @@ pub mod client;
 pub mod facts;
 pub mod frame;
 pub mod model;
+pub mod pictures;
 pub mod protocol;
 pub mod register;
 pub mod ring;

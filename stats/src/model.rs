@@ -19,9 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::register::Reg;
 
-pub use instruction::{
-    Access, InstructionBytes, InstructionKey, InstructionStatistics, OperandStatistics,
-};
+pub use crate::facts::Access;
+pub use instruction::{InstructionBytes, InstructionKey, InstructionStatistics, OperandStatistics};
 pub use memory::{PAGE_SIZE, PageStatistics, Region};
 pub use module::{Module, Segment};
 pub use register::RegisterStatistics;

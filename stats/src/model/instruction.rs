@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::facts::Access;
+
 /// The bytes of one instruction, at most 15.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct InstructionBytes {
@@ -47,25 +49,6 @@ pub struct InstructionKey {
     pub pc: u64,
     /// What was executed there.
     pub bytes: InstructionBytes,
-}
-
-/// Whether the value of an operand was read or written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Access {
-    /// The value before the instruction.
-    Read,
-    /// The value after it.
-    Written,
-}
-
-impl Access {
-    /// The name in `operand_bits.csv`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Access::Read => "read",
-            Access::Written => "write",
-        }
-    }
 }
 
 /// How often each bit of one operand was 1, for the values read or for the values written.

@@ -5,8 +5,11 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
-use super::{Listing, WriteError};
+use iced_x86::Instruction;
+
+use super::{ListedInstruction, Listing, WriteError};
 use crate::model::{OperandStatistics, Statistics};
+use crate::pictures::operand_register;
 
 const HEADER: &[u8] = b"pc,operand,access,width,bit,ones,zeros\n";
 const CHUNK: usize = 1 << 20;
@@ -24,7 +27,7 @@ pub(super) fn write(
     rows.extend_from_slice(HEADER);
     for row in &listing.rows {
         for operand in sorted(&statistics.instructions[&row.key].operands) {
-            push_operand(&mut rows, row.key.pc, operand);
+            push_operand(&mut rows, row, operand);
             if rows.len() >= CHUNK {
                 file.write_all(&rows).map_err(failed)?;
                 rows.clear();
@@ -43,13 +46,10 @@ fn sorted(operands: &[OperandStatistics]) -> Vec<&OperandStatistics> {
     seen
 }
 
-fn push_operand(rows: &mut Vec<u8>, pc: u64, operand: &OperandStatistics) {
-    let prefix = format!(
-        "{pc:#x},{},{},{},",
-        operand.operand,
-        operand.access.name(),
-        operand.width()
-    );
+fn push_operand(rows: &mut Vec<u8>, row: &ListedInstruction, operand: &OperandStatistics) {
+    let label = label(&row.instruction, operand.operand);
+    let access = operand.access.name();
+    let prefix = format!("{:#x},{label},{access},{},", row.key.pc, operand.width());
     for (bit, &ones) in operand.ones.iter().enumerate() {
         rows.extend_from_slice(prefix.as_bytes());
         push_decimal(rows, bit as u64);
@@ -58,6 +58,14 @@ fn push_operand(rows: &mut Vec<u8>, pc: u64, operand: &OperandStatistics) {
         rows.push(b',');
         push_decimal(rows, operand.zeros(bit));
         rows.push(b'\n');
+    }
+}
+
+/// The operand's position and name: `0:eax`, `1:mem`.
+fn label(instruction: &Instruction, operand: u8) -> String {
+    match operand_register(instruction, operand) {
+        Some(register) => format!("{operand}:{register:?}").to_ascii_lowercase(),
+        None => format!("{operand}:mem"),
     }
 }
 

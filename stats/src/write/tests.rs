@@ -114,11 +114,11 @@ fn full_has_every_file_with_its_columns() {
         rows[..3],
         [
             "pc,operand,access,width,bit,ones,zeros",
-            "0x1000,0,write,32,0,2,1",
-            "0x1000,0,write,32,1,2,1",
+            "0x1000,0:eax,written,32,0,2,1",
+            "0x1000,0:eax,written,32,1,2,1",
         ]
     );
-    assert_eq!(rows[64], "0x1000,1,read,32,31,0,3");
+    assert_eq!(rows[64], "0x1000,1:ebx,read,32,31,0,3");
 }
 
 #[test]
