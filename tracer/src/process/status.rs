@@ -53,6 +53,29 @@ pub fn thread_group(tid: Pid) -> Result<Pid> {
     Ok(Pid::from_raw(status(tid)?.tgid))
 }
 
+/// The living children of `root`, and theirs, and so on, `root` left out.
+#[must_use]
+pub fn descendants(root: Pid) -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let parents: Vec<_> = numbers
+        .filter_map(|pid| Some((pid, status(Pid::from_raw(pid)).ok()?.parent)))
+        .collect();
+    let mut found = vec![root.as_raw()];
+    let mut done = 0;
+    while done < found.len() {
+        let parent = found[done];
+        found.extend(
+            parents
+                .iter()
+                .filter(|entry| entry.1 == parent)
+                .map(|entry| entry.0),
+        );
+        done += 1;
+    }
+    found.into_iter().skip(1).map(Pid::from_raw).collect()
+}
+
 fn parse(text: &str) -> Status {
     let mut status = Status::default();
     for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {

@@ -1,0 +1,77 @@
+//! Who runs where: tracer and target together on one CPU (a ptrace stop costs several times as much across CPUs),
+//! the statistics process on the others.
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// The CPUs of a run.
+#[derive(Debug, Clone)]
+pub struct CpuPlan {
+    allowed: Option<CpuSet>,
+    target: Option<usize>,
+}
+
+impl CpuPlan {
+    /// Puts tracer and target on the CPU that we run on. Where affinity can't be asked for, nothing is pinned.
+    #[must_use]
+    pub fn new() -> Self {
+        let allowed = sched_getaffinity(Pid::from_raw(0)).ok();
+        let here = nix::sched::sched_getcpu().ok();
+        let target = here.filter(|&cpu| allowed.is_some_and(|set| set.is_set(cpu) == Ok(true)));
+        Self { allowed, target }
+    }
+
+    /// The CPU of tracer and target.
+    #[must_use]
+    pub fn target(&self) -> Option<usize> {
+        self.target
+    }
+
+    /// The CPUs for the statistics process: all others that we may use; empty when there are none.
+    #[must_use]
+    pub fn others(&self) -> Vec<usize> {
+        let may_use = |&cpu: &usize| self.allowed.is_some_and(|set| set.is_set(cpu) == Ok(true));
+        (0..CpuSet::count())
+            .filter(may_use)
+            .filter(|&cpu| Some(cpu) != self.target)
+            .collect()
+    }
+
+    /// Moves the calling thread, which will be the tracer, to the target's CPU.
+    pub fn pin_tracer(&self) {
+        let mut set = CpuSet::new();
+        if let Some(cpu) = self.target
+            && set.set(cpu).is_ok()
+        {
+            // Failing costs speed only.
+            let _ = sched_setaffinity(Pid::from_raw(0), &set);
+        }
+    }
+
+    /// Gives a process that is let go the CPUs back that it would have had without us.
+    pub fn release(&self, pid: Pid) {
+        if let Some(allowed) = &self.allowed {
+            // Failing costs speed only.
+            let _ = sched_setaffinity(pid, allowed);
+        }
+    }
+
+    /// The affinity mask that the program would see without us, as bytes, at most `limit` of them.
+    #[must_use]
+    pub fn visible_mask(&self, limit: usize) -> Option<Vec<u8>> {
+        let allowed = self.allowed?;
+        let mut bytes = vec![0; limit.min(CpuSet::count() / 8)];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            for bit in 0..8 {
+                *byte |= u8::from(allowed.is_set(8 * index + bit) == Ok(true)) << bit;
+            }
+        }
+        Some(bytes)
+    }
+}
+
+impl Default for CpuPlan {
+    fn default() -> Self {
+        Self::new()
+    }
+}

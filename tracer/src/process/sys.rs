@@ -1,0 +1,189 @@
+//! The unsafe part of starting a process: `clone3`, the child's few steps before `execve`, and forwarding of signals.
+//!
+//! Between `clone3` and `execve` the child is a copy of a program that may have had several threads: it calls nothing but
+//! system calls, and allocates nothing.
+
+use std::ffi::{CStr, CString, c_char};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+/// All that the child needs, prepared by the parent.
+pub(super) struct Plan<'a> {
+    pub(super) path: &'a CStr,
+    pub(super) argv: &'a [CString],
+    pub(super) envp: &'a [CString],
+    pub(super) directory: Option<&'a CStr>,
+    pub(super) stdio: [Option<RawFd>; 3],
+    pub(super) no_randomisation: bool,
+    pub(super) cpu: Option<usize>,
+    /// The child waits until it can read a byte here.
+    pub(super) go: (OwnedFd, OwnedFd),
+    /// The child writes here what failed.
+    pub(super) failure: (OwnedFd, OwnedFd),
+}
+
+/// The step of the child that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Directory,
+    Redirect,
+    Personality,
+    Exec,
+}
+
+impl Step {
+    pub(super) fn from_byte(byte: u8) -> Self {
+        [Self::Directory, Self::Redirect, Self::Personality]
+            .into_iter()
+            .find(|step| *step as u8 == byte)
+            .unwrap_or(Self::Exec)
+    }
+}
+
+/// Starts the child, with this process number if given.
+pub(super) fn spawn(plan: &Plan, pid: Option<i32>) -> Result<Pid, Errno> {
+    let argv = pointers(plan.argv);
+    let envp = pointers(plan.envp);
+    let set_tid = pid.unwrap_or_default();
+    // SAFETY: clone_args is plain data for which zero is the default of every field.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.exit_signal = libc::SIGCHLD as u64;
+    if pid.is_some() {
+        args.set_tid = std::ptr::from_ref(&set_tid) as u64;
+        args.set_tid_size = 1;
+    }
+    // SAFETY: `args` and `set_tid` live across the call. Without CLONE_VM the child has its own copy of this memory, and it
+    // leaves by `execve` or `_exit` only, having made nothing but system calls on values prepared above.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const args,
+            std::mem::size_of::<libc::clone_args>(),
+        )
+    };
+    if result == 0 {
+        let (step, errno) = child(plan, &argv, &envp);
+        report(plan.failure.1.as_raw_fd(), step, errno);
+    }
+    Errno::result(result).map(|pid| Pid::from_raw(pid as i32))
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
+}
+
+/// The child's way to `execve`; returns only when something failed.
+fn child(plan: &Plan, argv: &[*const c_char], envp: &[*const c_char]) -> (Step, Errno) {
+    // SAFETY: plain system calls on prepared values; all pointers point into memory that this copy of the process owns.
+    unsafe {
+        let mut byte = 0u8;
+        libc::close(plan.go.1.as_raw_fd());
+        if libc::read(plan.go.0.as_raw_fd(), (&raw mut byte).cast(), 1) != 1 {
+            libc::_exit(0);
+        }
+        // The Rust runtime ignores SIGPIPE; programs expect the default.
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        for (to, from) in (0..).zip(plan.stdio) {
+            if let Some(from) = from
+                && libc::dup2(from, to) < 0
+            {
+                return (Step::Redirect, Errno::last());
+            }
+        }
+        if let Some(directory) = plan.directory
+            && libc::chdir(directory.as_ptr()) < 0
+        {
+            return (Step::Directory, Errno::last());
+        }
+        if plan.no_randomisation {
+            let old = libc::personality(0xffff_ffff);
+            if old < 0 || libc::personality((old | libc::ADDR_NO_RANDOMIZE) as libc::c_ulong) < 0 {
+                return (Step::Personality, Errno::last());
+            }
+        }
+        if let Some(cpu) = plan.cpu {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(cpu, &mut set);
+            // Failing costs speed only.
+            libc::sched_setaffinity(0, std::mem::size_of_val(&set), &raw const set);
+        }
+        libc::execve(plan.path.as_ptr(), argv.as_ptr(), envp.as_ptr());
+    }
+    (Step::Exec, Errno::last())
+}
+
+fn report(to: RawFd, step: Step, errno: Errno) -> ! {
+    let errno = (errno as i32).to_le_bytes();
+    let message = [step as u8, errno[0], errno[1], errno[2], errno[3]];
+    // SAFETY: the message is a live local; afterwards the child ends without running anything of the parent's.
+    unsafe {
+        libc::write(to, message.as_ptr().cast(), message.len());
+        libc::_exit(127);
+    }
+}
+
+static TARGET: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn forward(signal: i32, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo; `kill` is async-signal-safe.
+    unsafe {
+        let target = TARGET.load(Ordering::Relaxed);
+        // What the terminal sends (si_code > 0) went to the whole process group, the target included.
+        if target > 0 && (*info).si_code <= 0 {
+            libc::kill(target, signal);
+        }
+    }
+}
+
+/// From here on this process survives `SIGINT`, `SIGTERM`, `SIGHUP` and `SIGQUIT`, and passes those sent to it alone on to
+/// `target`; signals that were ignored stay ignored, by the target too.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn forward_signals(target: Pid) -> Result<(), Errno> {
+    TARGET.store(target.as_raw(), Ordering::Relaxed);
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: both structs are live locals; the handler does nothing that is not async-signal-safe.
+        unsafe {
+            let mut old: libc::sigaction = std::mem::zeroed();
+            Errno::result(libc::sigaction(signal, std::ptr::null(), &raw mut old))?;
+            if old.sa_sigaction == libc::SIG_IGN {
+                continue;
+            }
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = forward as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO;
+            Errno::result(libc::sigaction(
+                signal,
+                &raw const action,
+                std::ptr::null_mut(),
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Stops forwarding: from here on a signal to this process only wakes it.
+pub fn end_forwarding() {
+    TARGET.store(0, Ordering::Relaxed);
+}
+
+/// Processor time of all children that have ended and been waited for, and of theirs.
+#[must_use]
+pub fn children_cpu_seconds() -> f64 {
+    // SAFETY: the struct is a live local that the kernel fills.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+        usage
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
