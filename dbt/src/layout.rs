@@ -57,7 +57,9 @@ pub const LOOKUP_BYTES: u64 = 0x10_0000;
 /// Execution counters of units (level `counts`): 8 bytes for each unit number.
 pub const COUNTERS: i32 = 0x20_0000;
 
-/// The chunks of the thread's stream (level `full`) begin here.
+/// The chunks of the thread's stream (level `full`) begin here. A row is written from its start on, so that a unit may run into
+/// the guard behind a chunk in the middle of its row: at such a fault the runtime copies the row's bytes so far to the start of
+/// the next chunk, points the cursor register ([`crate::unit::Point::cursor`]) there, and resumes at the faulting store.
 pub const STREAM: i32 = 0x400_0000;
 
 const _: () = assert!(LOOKUP_JUMP as u64 + LOOKUP_BYTES == COUNTERS as u64);

@@ -64,7 +64,8 @@ pub struct Exit {
 /// What comes after a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitKind {
-    /// Guest address known at translation.
+    /// Guest address known at translation. If the unit's template doesn't end the block, the target continues it: its
+    /// request's prefix is the block so far ([`UnitTemplate::block`] of all instructions).
     Direct(u64),
     /// The guest address is in [`crate::layout::TARGET`]; guest rcx is in its home.
     Indirect,
@@ -85,8 +86,9 @@ pub struct Point {
     pub offset: u32,
     /// Which instruction is about to be executed or is being executed.
     pub instruction: u16,
-    /// At exactly `offset` the guest state is precise even when reached asynchronously (between two guest
-    /// instructions); past it only a fault of the instruction may be taken here.
+    /// Level `full`: the host register that holds the address of the unit's row.
+    pub cursor: u8,
+    /// The guest registers that are elsewhere.
     pub moved: Vec<Moved>,
 }
 

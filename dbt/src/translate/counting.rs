@@ -1,0 +1,115 @@
+//! Level `counts`: one counter a unit, incremented where nobody can see it.
+//!
+//! `inc` changes flags, so it stands just before an instruction that overwrites all of those without reading any and can't fault.
+//! Where a unit has none, a register takes the detour through `lea`: one that an instruction overwrites anyway, or rcx saved
+//! and restored.
+
+use super::TranslateError;
+use super::decode::Guest;
+use super::exits;
+use super::registers::{Plan, RCX, leaves_indirectly};
+use super::writer::Writer;
+use crate::layout::COUNTERS;
+use crate::unit::Place;
+use iced_x86::{Mnemonic, RflagsBits};
+
+/// The flags that `inc` changes.
+const INC_FLAGS: u32 =
+    RflagsBits::OF | RflagsBits::SF | RflagsBits::ZF | RflagsBits::AF | RflagsBits::PF;
+
+/// How the execution is counted, before which instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// `inc`.
+    Increment,
+    /// Through this register, which the instruction overwrites.
+    Through(u8),
+    /// Through rcx.
+    Saved,
+}
+
+/// Emits the unit.
+pub(super) fn body(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateError> {
+    let (place, way) = choose(&plan.block.guests);
+    let guests = &plan.block.guests;
+    for (number, guest) in guests.iter().enumerate() {
+        writer.point(number);
+        if number == place {
+            count(writer, number, way);
+        }
+        if !guest.facts.ends_block {
+            writer.copy(number, guest)?;
+        } else if leaves_indirectly(guest) {
+            exits::load_target(writer, number, guest)?;
+        }
+    }
+    if guests.is_empty() {
+        writer.point(0);
+    }
+    exits::emit(writer, plan)
+}
+
+fn choose(guests: &[Guest]) -> (usize, Way) {
+    let place = |test: &dyn Fn(&Guest) -> bool| {
+        guests
+            .iter()
+            .position(|guest| guest.facts.memory.is_empty() && test(guest))
+    };
+    if let Some(number) = place(&overwrites_flags) {
+        return (number, Way::Increment);
+    }
+    let through = |guest: &Guest| overwritten(guest).is_some();
+    if let Some(number) = place(&through)
+        && let Some(register) = overwritten(&guests[number])
+    {
+        return (number, Way::Through(register));
+    }
+    (0, Way::Saved)
+}
+
+fn overwrites_flags(guest: &Guest) -> bool {
+    use Mnemonic::{Add, And, Cmp, Dec, Inc, Neg, Or, Sub, Test, Xor};
+    let instruction = &guest.instruction;
+    // Only instructions that define every flag for every operand value; shifts, multiplications and the like don't.
+    matches!(
+        instruction.mnemonic(),
+        Add | And | Cmp | Dec | Inc | Neg | Or | Sub | Test | Xor
+    ) && instruction.rflags_read() & INC_FLAGS == 0
+        && instruction.rflags_modified() & INC_FLAGS == INC_FLAGS
+        && instruction.rflags_undefined() & !RflagsBits::AF == 0
+}
+
+/// A general register that the instruction overwrites without reading it.
+fn overwritten(guest: &Guest) -> Option<u8> {
+    if guest.facts.ends_block {
+        return None;
+    }
+    let facts = &guest.facts;
+    let register = facts
+        .kills
+        .iter()
+        .find(|reg| reg.index() < 16 && !facts.reads.contains(reg))?;
+    Some(register.index() as u8).filter(|&register| register != super::registers::RSP)
+}
+
+fn count(writer: &mut Writer, number: usize, way: Way) {
+    let counter = COUNTERS + 8 * writer.request.id as i32;
+    match way {
+        Way::Increment => writer.asm.increment(counter),
+        Way::Through(register) => through(writer, register, counter),
+        Way::Saved => {
+            writer.asm.save(RCX);
+            writer.displace(number, RCX, Place::Home);
+            through(writer, RCX, counter);
+            writer.asm.restore(RCX);
+            writer.settle(number, RCX);
+        }
+    }
+    writer.counted_from = writer.asm.offset();
+}
+
+fn through(writer: &mut Writer, register: u8, counter: i32) {
+    writer.asm.load_context(register, counter);
+    writer.asm.add(register, register, 1);
+    writer.asm.store_context(counter, register);
+}

@@ -1,0 +1,194 @@
+//! Finding the instructions of a unit: from its address to the end of its basic block, or to the first instruction that
+//! needs the slow path.
+
+use crate::unit::{GuestCode, Request};
+use fits_stats::facts::{Facts, MAX_BLOCK, ends_block};
+use iced_x86::{
+    CodeSize, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
+    OpKind, Register,
+};
+
+/// The longest x86 instruction, in bytes.
+pub(super) const MAX_INSTRUCTION: usize = 15;
+
+/// One decoded guest instruction.
+#[derive(Clone, Debug)]
+pub(super) struct Guest {
+    pub(super) instruction: Instruction,
+    pub(super) bytes: Vec<u8>,
+    pub(super) facts: Facts,
+}
+
+impl Guest {
+    pub(super) fn pc(&self) -> u64 {
+        self.instruction.ip()
+    }
+}
+
+/// What follows the instructions of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The last instruction is a control transfer, which says where.
+    Branch,
+    /// The block was cut for its length: it ends, and the next begins at this address.
+    Cap(u64),
+    /// The unit was cut, the block goes on at this address.
+    Cut(u64),
+    /// The instruction at this address is a system call.
+    Syscall(u64),
+    /// The instruction at this address is not for translated code.
+    Slow(u64),
+}
+
+/// The decoded instructions of a unit.
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    pub(super) guests: Vec<Guest>,
+    pub(super) end: End,
+}
+
+/// Decodes the block at `request.pc`.
+pub(super) fn block(code: &dyn GuestCode, request: &Request) -> Block {
+    let room = MAX_BLOCK
+        - request
+            .prefix
+            .map_or(0, |prefix| prefix.instructions)
+            .min(MAX_BLOCK - 1);
+    let mut factory = InstructionInfoFactory::new();
+    let mut source = Source {
+        code,
+        buffer: Vec::new(),
+        start: request.pc,
+    };
+    let mut guests = Vec::new();
+    let mut pc = request.pc;
+    let end = loop {
+        if guests.len() == room as usize {
+            break End::Cap(pc);
+        }
+        let bytes = source.at(pc);
+        let instruction = Decoder::with_ip(64, bytes, pc, DecoderOptions::NONE).decode();
+        if instruction.is_invalid() {
+            break End::Slow(pc);
+        }
+        if instruction.mnemonic() == Mnemonic::Syscall {
+            break End::Syscall(pc);
+        }
+        if needs_slow_path(&instruction) {
+            break End::Slow(pc);
+        }
+        let facts = Facts::new(&instruction, &mut factory);
+        if facts
+            .memory
+            .iter()
+            .any(|used| used.address_size() != CodeSize::Code64)
+        {
+            break End::Slow(pc);
+        }
+        let bytes = bytes[..instruction.len()].to_vec();
+        pc = instruction.next_ip();
+        guests.push(Guest {
+            instruction,
+            bytes,
+            facts,
+        });
+        if ends_block(&instruction) {
+            break End::Branch;
+        }
+    };
+    Block { guests, end }
+}
+
+/// Guest code read in stretches, since one instruction at a time would be slow.
+struct Source<'a> {
+    code: &'a dyn GuestCode,
+    buffer: Vec<u8>,
+    start: u64,
+}
+
+impl Source<'_> {
+    const STRETCH: usize = 256;
+
+    /// Up to 15 readable bytes at `pc`, which is at or after all earlier ones.
+    fn at(&mut self, pc: u64) -> &[u8] {
+        let end = self.start + self.buffer.len() as u64;
+        if pc + MAX_INSTRUCTION as u64 > end {
+            self.buffer.resize(Self::STRETCH, 0);
+            let length = self.code.read(pc, &mut self.buffer);
+            self.buffer.truncate(length);
+            self.start = pc;
+        }
+        let from = (pc - self.start) as usize;
+        let to = (from + MAX_INSTRUCTION).min(self.buffer.len());
+        &self.buffer[from.min(to)..to]
+    }
+}
+
+/// Whether `instruction` is left to a native single-step in the guest's own state.
+fn needs_slow_path(instruction: &Instruction) -> bool {
+    far_or_trapping(instruction) || touches_segments(instruction) || is_rare(instruction)
+}
+
+fn far_or_trapping(instruction: &Instruction) -> bool {
+    match instruction.flow_control() {
+        FlowControl::Interrupt | FlowControl::Exception | FlowControl::XbeginXabortXend => true,
+        FlowControl::Next => false,
+        _ => {
+            // What is left are near branches of operand size 64.
+            let near = instruction.is_jcc_short_or_near()
+                || instruction.is_jmp_short_or_near()
+                || instruction.is_call_near()
+                || instruction.is_call_near_indirect()
+                || instruction.is_jmp_near_indirect()
+                || instruction.is_jcx_short()
+                || instruction.is_loop()
+                || instruction.is_loopcc()
+                || instruction.mnemonic() == Mnemonic::Ret;
+            !near || has_small_operand(instruction)
+        }
+    }
+}
+
+/// A branch with a 16-bit operand (or a 32-bit count register), which processors disagree about.
+fn has_small_operand(instruction: &Instruction) -> bool {
+    let target16 = instruction.op0_kind() == OpKind::NearBranch16;
+    let narrow =
+        instruction.op0_kind() == OpKind::Register && instruction.op0_register().size() != 8;
+    let memory = instruction.op0_kind() == OpKind::Memory && instruction.memory_size().size() != 8;
+    let ret16 =
+        instruction.mnemonic() == Mnemonic::Ret && instruction.stack_pointer_increment() < 8;
+    let counted = instruction.is_loop() || instruction.is_loopcc() || instruction.is_jcx_short();
+    target16
+        || narrow
+        || memory
+        || ret16
+        || (counted && format!("{:?}", instruction.code()).contains("_16"))
+}
+
+fn touches_segments(instruction: &Instruction) -> bool {
+    use Mnemonic::{Rdgsbase, Swapgs, Wrfsbase, Wrgsbase};
+    let registers = (0..instruction.op_count()).any(|index| {
+        instruction.op_kind(index) == OpKind::Register
+            && instruction.op_register(index).is_segment_register()
+    });
+    let string =
+        instruction.is_string_instruction() && instruction.segment_prefix() != Register::None;
+    registers
+        || string
+        || instruction.memory_segment() == Register::GS
+        || matches!(
+            instruction.mnemonic(),
+            Rdgsbase | Wrgsbase | Wrfsbase | Swapgs
+        )
+}
+
+/// Instructions that aren't worth a rule of their own.
+fn is_rare(instruction: &Instruction) -> bool {
+    use Mnemonic::{Bndldx, Bndstx, Enclu, Popf, Popfd, Popfq, Rdtscp, Xlatb};
+    instruction.is_privileged()
+        || instruction.is_ip_rel_memory_operand() && instruction.memory_base() == Register::EIP
+        || matches!(
+            instruction.mnemonic(),
+            Xlatb | Enclu | Bndldx | Bndstx | Rdtscp | Popf | Popfd | Popfq
+        )
+}

@@ -1,0 +1,184 @@
+//! The ways out of a unit.
+//!
+//! Direct branches are jumps that the runtime links. Indirect ones go through the lookup tables. A call pushes the
+//! guest's return address but executes a hardware `call`, and a return a hardware `ret`, so that the processor's return
+//! predictor works: the host address that the hardware pushes is replaced at once by the guest's, and the landing
+//! behind the call puts the guest's return address back below rsp. The guest never finds a host address on its stack.
+
+use super::TranslateError;
+use super::decode::{End, Guest};
+use super::registers::{Plan, R15, RCX, leaves_indirectly};
+use super::stubs::check;
+use super::writer::Writer;
+use crate::layout::{LOOKUP_JUMP, LOOKUP_RETURN, TARGET, home};
+use crate::unit::{ExitKind, Place};
+use iced_x86::{ConditionCode, Mnemonic, OpKind};
+
+const JMP: &[u8] = &[0xe9];
+
+/// Emits everything after the unit's last ordinary instruction. For a branch that
+/// [`leaves_indirectly`], [`load_target`] comes before.
+pub(super) fn emit(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateError> {
+    let last = writer.written;
+    match writer.end(plan) {
+        End::Cap(pc) | End::Cut(pc) => {
+            epilogue(writer, plan, last);
+            direct(writer, JMP, pc);
+        }
+        End::Syscall(pc) => leave(writer, plan, ExitKind::Syscall(pc)),
+        End::Slow(pc) => leave(writer, plan, ExitKind::Slow(pc)),
+        End::Branch => branch(writer, plan, last - 1),
+    }
+    Ok(())
+}
+
+/// Puts the target of an indirect branch into rcx and [`TARGET`], the guest's rcx into its home.
+pub(super) fn load_target(
+    writer: &mut Writer,
+    number: usize,
+    guest: &Guest,
+) -> Result<(), TranslateError> {
+    let instruction = &guest.instruction;
+    writer.asm.save(RCX);
+    writer.displace(number, RCX, Place::Home);
+    match instruction.op0_kind() {
+        OpKind::Register => {
+            let register = super::registers::general(instruction.op0_register()).unwrap_or(RCX);
+            if register != RCX {
+                writer.asm.mov(RCX, register);
+            }
+        }
+        OpKind::Memory => writer.load_operand(RCX, instruction, 0, 8)?,
+        _ => writer.asm.pop(RCX),
+    }
+    writer.asm.store_context(TARGET, RCX);
+    Ok(())
+}
+
+/// Gives the unit's own registers back: the row ends, the cursor goes to r15.
+fn epilogue(writer: &mut Writer, plan: &Plan, number: usize) {
+    if let Some(scratch) = writer.scratch_saved.take() {
+        writer.asm.restore(scratch);
+        writer.settle(number, scratch);
+    }
+    if writer.header.is_none() {
+        return;
+    }
+    let row = writer.row_bytes as i32;
+    if plan.displaces_cursor() {
+        if plan.writes_r15() {
+            writer.asm.store_context(home(R15), R15);
+        }
+        writer.displace(number, R15, Place::Home);
+        writer.asm.add(R15, plan.cursor, row);
+        writer.asm.restore(plan.cursor);
+        writer.settle(number, plan.cursor);
+        writer.cursor_in(number, R15);
+    } else {
+        writer.asm.add(R15, R15, row);
+    }
+}
+
+fn direct(writer: &mut Writer, opcode: &[u8], pc: u64) {
+    let exit = writer.exit(ExitKind::Direct(pc));
+    writer.branch(opcode, exit);
+}
+
+fn leave(writer: &mut Writer, plan: &Plan, kind: ExitKind) {
+    epilogue(writer, plan, writer.written);
+    let exit = writer.exit(kind);
+    writer.leave(exit);
+}
+
+fn branch(writer: &mut Writer, plan: &Plan, number: usize) {
+    let guest = &plan.block.guests[number];
+    let instruction = &guest.instruction;
+    let (target, next) = (instruction.near_branch_target(), instruction.next_ip());
+    if leaves_indirectly(guest) {
+        return indirect(writer, plan, number);
+    }
+    if instruction.is_call_near() {
+        return call(writer, plan, number, Some(target));
+    }
+    epilogue(writer, plan, number + 1);
+    if instruction.is_jcc_short_or_near() {
+        direct(
+            writer,
+            &[0x0f, 0x80 + condition(instruction.condition_code())],
+            target,
+        );
+        direct(writer, JMP, next);
+    } else if instruction.is_jmp_short_or_near() {
+        direct(writer, JMP, target);
+    } else {
+        counted(writer, guest);
+    }
+}
+
+/// `jrcxz`, `loop` and their kin, which exist only with a displacement of one byte.
+fn counted(writer: &mut Writer, guest: &Guest) {
+    let opcode = &guest.bytes[..guest.bytes.len() - 1];
+    writer.asm.bytes(opcode);
+    let at = writer.asm.offset();
+    writer.asm.bytes(&[0]);
+    direct(writer, JMP, guest.instruction.next_ip());
+    let taken = writer.asm.offset();
+    writer.leads_nearby(at, taken);
+    direct(writer, JMP, guest.instruction.near_branch_target());
+}
+
+fn indirect(writer: &mut Writer, plan: &Plan, number: usize) {
+    let instruction = &plan.block.guests[number].instruction;
+    if instruction.is_call_near_indirect() {
+        return call(writer, plan, number, None);
+    }
+    epilogue(writer, plan, number + 1);
+    if instruction.mnemonic() == Mnemonic::Ret && instruction.op_count() == 0 {
+        writer.asm.low16(RCX);
+        writer.asm.push_table(RCX, LOOKUP_RETURN);
+        writer.asm.ret();
+        return;
+    }
+    if instruction.mnemonic() == Mnemonic::Ret {
+        writer
+            .asm
+            .drop_stack(instruction.stack_pointer_increment() - 8);
+    }
+    writer.asm.low16(RCX);
+    writer.asm.jump_table(RCX, LOOKUP_JUMP);
+}
+
+/// A call: to `target`, or to where rcx says.
+fn call(writer: &mut Writer, plan: &Plan, number: usize, target: Option<u64>) {
+    let next = plan.block.guests[number].instruction.next_ip();
+    let displaced = writer.moved();
+    let to_thunk = writer.asm.relative(&[0xe8]);
+    // The landing: the callee has returned.
+    let landing = writer.asm.offset();
+    writer.landings.push((next, landing));
+    writer.at_boundary(number + 1, &[(RCX, Place::Home)]);
+    let to_miss = check(&mut writer.asm, next, true);
+    let miss = writer.exit(ExitKind::Landing);
+    writer.leads_to(to_miss, miss);
+    direct(writer, JMP, next);
+    // The thunk: the guest's return address takes the place of the host's.
+    let thunk = writer.asm.offset();
+    writer.leads_inside(to_thunk, thunk);
+    writer.resume_with(number, displaced);
+    writer.asm.drop_stack(8);
+    writer.push(next);
+    epilogue(writer, plan, number + 1);
+    match target {
+        Some(target) => direct(writer, JMP, target),
+        None => {
+            writer.asm.low16(RCX);
+            writer.asm.jump_table(RCX, LOOKUP_JUMP);
+        }
+    }
+}
+
+fn condition(code: ConditionCode) -> u8 {
+    use ConditionCode::{a, ae, b, be, e, g, ge, l, le, ne, no, np, ns, o, p, s};
+    const ORDER: [ConditionCode; 16] = [o, no, b, ae, e, ne, be, a, s, ns, p, np, l, ge, le, g];
+    ORDER.iter().position(|&known| known == code).unwrap_or(0) as u8
+}

@@ -1,0 +1,62 @@
+//! Translating is safe code: guest bytes in, a [`Unit`] out. Nothing here touches a process.
+//!
+//! The stages, one module each: [`decode`] finds the unit's instructions; [`registers`] picks the host registers that
+//! it may use for itself; [`write`](self::writer) copies the instructions with only what must change changed, with
+//! [`counting`] or [`tracing`] in between; [`exits`] leads out of it. [`assembler`] knows the encodings,
+//! [`bits`] follows values through instructions that only move bits, and [`stubs`] are the pieces of host code that belong to no unit.
+
+mod assembler;
+mod counting;
+mod decode;
+mod exits;
+mod registers;
+mod stubs;
+mod writer;
+
+pub use stubs::{Stubs, jump_entry, return_entry, stubs};
+
+use crate::unit::{GuestCode, Request, Unit};
+use fits_stats::protocol::Level;
+
+/// Why a unit could not be translated.
+#[derive(Debug, thiserror::Error)]
+pub enum TranslateError {
+    /// iced-x86 refused to encode an instruction that it had decoded.
+    #[error("cannot re-encode the instruction at {pc:#x}: {reason}")]
+    Encode {
+        /// Guest address.
+        pc: u64,
+        /// What iced-x86 said.
+        reason: String,
+    },
+    /// Level `full` is not translated yet.
+    #[error("the translator does not collect full statistics yet; use `--stats counts`")]
+    Full,
+    /// The assembler refused emitted code.
+    #[error("cannot assemble the unit at {pc:#x}: {reason}")]
+    Assemble {
+        /// Guest address of the unit.
+        pc: u64,
+        /// What the assembler said.
+        reason: String,
+    },
+}
+
+/// Translates the guest code at `request.pc`.
+///
+/// # Errors
+/// [`TranslateError`] when an encoder refuses; guest code that can't be read or decoded is no error but a unit
+/// that leaves by [`crate::unit::ExitKind::Slow`].
+pub fn unit(code: &dyn GuestCode, request: &Request) -> Result<Unit, TranslateError> {
+    let block = decode::block(code, request);
+    let plan = registers::assign(block, request.level);
+    let mut writer = writer::Writer::new(request, &plan);
+    match request.level {
+        Level::Counts => counting::body(&mut writer, &plan)?,
+        Level::Full => return Err(TranslateError::Full),
+    }
+    writer.finish(&plan)
+}
+
+#[cfg(test)]
+mod tests;

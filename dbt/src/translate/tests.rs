@@ -1,0 +1,107 @@
+//! What the translator emits, as text.
+
+use super::*;
+use crate::unit::ExitKind;
+use fits_stats::template::UnitTemplate;
+use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
+
+struct Code {
+    pc: u64,
+    bytes: Vec<u8>,
+}
+
+impl GuestCode for Code {
+    fn read(&self, pc: u64, buffer: &mut [u8]) -> usize {
+        let from = pc.wrapping_sub(self.pc) as usize;
+        let rest = self.bytes.get(from..).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        length
+    }
+}
+
+const PC: u64 = 0x5555_5555_5000;
+
+pub(super) fn translate(bytes: &[u8], level: Level) -> Unit {
+    let code = Code {
+        pc: PC,
+        bytes: bytes.to_vec(),
+    };
+    let host = 0x5555_0000_0000;
+    let request = Request {
+        id: 7,
+        pc: PC,
+        prefix: None,
+        host,
+        level,
+        virtual_tsc: true,
+    };
+    unit(&code, &request).expect("the unit translates")
+}
+
+pub(super) fn text(unit: &Unit) -> Vec<String> {
+    let mut decoder = Decoder::with_ip(64, &unit.code, 0x5555_0000_0000, DecoderOptions::NONE);
+    let mut formatter = IntelFormatter::new();
+    let end = unit
+        .exits
+        .iter()
+        .map(|exit| exit.trap)
+        .min()
+        .unwrap_or(u32::MAX);
+    let mut lines = Vec::new();
+    while decoder.can_decode() && (decoder.position() as u32) < end {
+        let mut line = String::new();
+        formatter.format(&decoder.decode(), &mut line);
+        lines.push(line);
+    }
+    lines
+}
+
+fn kinds(unit: &Unit) -> Vec<ExitKind> {
+    unit.exits.iter().map(|exit| exit.kind).collect()
+}
+
+#[test]
+fn a_compare_hides_the_counter() {
+    // mov eax,[rdi]; cmp eax,ebx; jne +2
+    let unit = translate(&[0x8b, 0x07, 0x39, 0xd8, 0x75, 0x02], Level::Counts);
+    let text = text(&unit);
+    assert_eq!(text[0], "mov eax,[rdi]");
+    assert_eq!(text[1], "inc qword ptr gs:[200038h]");
+    assert_eq!(text[2], "cmp eax,ebx");
+    assert!(text[3].starts_with("jne"), "{text:?}");
+    assert_eq!(
+        kinds(&unit),
+        [ExitKind::Direct(PC + 8), ExitKind::Direct(PC + 6)]
+    );
+}
+
+#[test]
+fn a_call_uses_the_return_predictor_and_hides_it() {
+    let unit = translate(&[0xe8, 0x10, 0, 0, 0], Level::Counts);
+    let text = text(&unit);
+    println!("{}", text.join("\n"));
+    assert_eq!(unit.landings.len(), 1);
+    assert_eq!(unit.landings[0].0, PC + 5);
+    assert!(text.iter().any(|line| line == "lea rsp,[rsp+8]"));
+}
+
+#[test]
+fn a_syscall_ends_the_unit_before_it() {
+    let unit = translate(&[0xb8, 1, 0, 0, 0, 0x0f, 0x05], Level::Counts);
+    assert_eq!(kinds(&unit), [ExitKind::Syscall(PC + 5)]);
+    let UnitTemplate {
+        ends_block,
+        instructions,
+        ..
+    } = unit.template;
+    assert!(!ends_block);
+    assert_eq!(instructions.len(), 1);
+}
+
+#[test]
+fn unreadable_code_is_left_to_the_slow_path() {
+    let unit = translate(&[], Level::Counts);
+    assert_eq!(kinds(&unit), [ExitKind::Slow(PC)]);
+    assert!(unit.template.instructions.is_empty());
+}
