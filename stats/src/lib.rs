@@ -6,7 +6,7 @@
 //! - [`ring`], [`client`]: the streams, the supervisor's side of the statistics process.
 //! - [`model`]: the result of a golden run.
 //! - [`symbols`]: modules, functions and source lines of addresses.
-//! - [`write`](mod@write): the files of a golden run.
+//! - [`write`](mod@write), [`summary`]: the files of a golden run, and what the terminal shows of it.
 
 pub mod client;
 pub mod facts;
@@ -16,6 +16,7 @@ pub mod pictures;
 pub mod protocol;
 pub mod register;
 pub mod ring;
+pub mod summary;
 pub mod symbols;
 pub mod template;
 pub mod write;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Access;
+use crate::pictures::BitCount;
 
 /// The bytes of one instruction, at most 15.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,6 +85,14 @@ impl OperandStatistics {
     /// How many of the values had the bit clear.
     pub fn zeros(&self, bit: usize) -> u64 {
         self.values - self.ones[bit]
+    }
+
+    /// The counts of all bits, lowest first.
+    pub fn bits(&self) -> impl Iterator<Item = BitCount> {
+        self.ones.iter().map(|&ones| BitCount {
+            ones,
+            zeros: self.values - ones,
+        })
     }
 
     /// Counts one value, given as little-endian bytes; bits beyond the width are ignored.

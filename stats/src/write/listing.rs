@@ -22,6 +22,13 @@ pub struct ListedInstruction {
 }
 
 impl ListedInstruction {
+    /// The instruction in Intel syntax.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        Disassembler::new().write(&self.instruction, &mut text);
+        text
+    }
+
     /// The mnemonic in lower case, `(bad)` for what can't be decoded.
     pub fn mnemonic(&self) -> String {
         mnemonic(&self.instruction)
