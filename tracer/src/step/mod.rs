@@ -1,0 +1,17 @@
+//! One instruction executed by itself: decoded, its operand values taken before and after, reported as a
+//! [`fits_stats::protocol::Step`]. The ptrace backend does nothing else; the translator uses it where it can't translate.
+//!
+//! - `decoded`: [`Decoded`], an instruction and where its operand values are; [`DecodeCache`].
+//! - `pending`: [`Pending`], an instruction about to execute.
+//! - `values`: registers by their iced-x86 names.
+//! - `block`: [`BlockTracker`], where basic blocks end.
+
+mod block;
+mod decoded;
+mod pending;
+mod values;
+
+pub use block::BlockTracker;
+pub use decoded::{DecodeCache, Decoded, Kind};
+pub use pending::{MemoryValue, Pending};
+pub use values::View;
