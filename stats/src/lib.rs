@@ -7,9 +7,12 @@
 //! - [`model`]: the result of a golden run.
 //! - [`symbols`]: modules, functions and source lines of addresses.
 //! - [`write`](mod@write), [`summary`]: the files of a golden run, and what the terminal shows of it.
+//! - [`folder`], [`compare`](mod@compare): golden folders read again, two of them compared.
 
 pub mod client;
+pub mod compare;
 pub mod facts;
+pub mod folder;
 pub mod frame;
 pub mod model;
 pub mod pictures;

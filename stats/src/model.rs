@@ -80,10 +80,10 @@ pub struct ThreadKey {
 pub enum HistogramKind {
     /// Instructions in each executed basic block.
     BlockLength,
-    /// Instructions from a write of a register to its last read.
-    RegisterLifetime,
     /// Memory accesses between two accesses to the same place.
     MemoryReuse,
+    /// Instructions from a write of a register to its last read.
+    RegisterLifetime,
 }
 
 impl HistogramKind {

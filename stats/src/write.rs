@@ -80,4 +80,4 @@ pub fn syscall_name(number: u64) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

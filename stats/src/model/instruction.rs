@@ -106,7 +106,7 @@ impl OperandStatistics {
     }
 
     /// Adds the counts of the same operand, access and width from elsewhere.
-    fn merge(&mut self, other: &OperandStatistics) {
+    pub(crate) fn merge(&mut self, other: &OperandStatistics) {
         self.values += other.values;
         for (own, other) in self.ones.iter_mut().zip(&other.ones) {
             *own += other;

@@ -1,6 +1,9 @@
 //! `operand_bits.csv`: by far the largest file, so its rows are put together without a general
 //! CSV writer. None of its columns can need quotes.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -8,7 +11,7 @@ use std::path::Path;
 use iced_x86::Instruction;
 
 use super::{ListedInstruction, Listing, WriteError};
-use crate::model::{OperandStatistics, Statistics};
+use crate::model::{Access, OperandStatistics, Statistics};
 use crate::pictures::operand_register;
 
 const HEADER: &[u8] = b"pc,operand,access,width,bit,ones,zeros\n";
@@ -25,9 +28,11 @@ pub(super) fn write(
     let mut file = File::create(&path).map_err(failed)?;
     let mut rows = Vec::with_capacity(CHUNK * 2);
     rows.extend_from_slice(HEADER);
-    for row in &listing.rows {
-        for operand in sorted(&statistics.instructions[&row.key].operands) {
-            push_operand(&mut rows, row, operand);
+    // Where code changed, instructions of the same address follow each other: the file has one
+    // row for both, because the address is all that it tells them by.
+    for same_pc in listing.rows.chunk_by(|a, b| a.key.pc == b.key.pc) {
+        for (operand, counts) in operands(statistics, same_pc) {
+            push_operand(&mut rows, same_pc[0].key.pc, &operand, &counts);
             if rows.len() >= CHUNK {
                 file.write_all(&rows).map_err(failed)?;
                 rows.clear();
@@ -37,19 +42,36 @@ pub(super) fn write(
     file.write_all(&rows).map_err(failed)
 }
 
-fn sorted(operands: &[OperandStatistics]) -> Vec<&OperandStatistics> {
-    let mut seen: Vec<_> = operands
-        .iter()
-        .filter(|operand| operand.values > 0)
-        .collect();
-    seen.sort_by_key(|operand| (operand.operand, operand.access, operand.width()));
-    seen
+/// What tells apart the operands of an address: label, access and width.
+type OperandKey = (String, Access, u16);
+
+fn operands<'a>(
+    statistics: &'a Statistics,
+    same_pc: &[ListedInstruction],
+) -> BTreeMap<OperandKey, Cow<'a, OperandStatistics>> {
+    let mut operands: BTreeMap<OperandKey, Cow<OperandStatistics>> = BTreeMap::new();
+    for row in same_pc {
+        for counts in &statistics.instructions[&row.key].operands {
+            if counts.values == 0 {
+                continue;
+            }
+            let key = (
+                label(&row.instruction, counts.operand),
+                counts.access,
+                counts.width(),
+            );
+            match operands.entry(key) {
+                Entry::Vacant(entry) => _ = entry.insert(Cow::Borrowed(counts)),
+                Entry::Occupied(mut entry) => entry.get_mut().to_mut().merge(counts),
+            }
+        }
+    }
+    operands
 }
 
-fn push_operand(rows: &mut Vec<u8>, row: &ListedInstruction, operand: &OperandStatistics) {
-    let label = label(&row.instruction, operand.operand);
-    let access = operand.access.name();
-    let prefix = format!("{:#x},{label},{access},{},", row.key.pc, operand.width());
+fn push_operand(rows: &mut Vec<u8>, pc: u64, key: &OperandKey, operand: &OperandStatistics) {
+    let (label, access, width) = key;
+    let prefix = format!("{pc:#x},{label},{},{width},", access.name());
     for (bit, &ones) in operand.ones.iter().enumerate() {
         rows.extend_from_slice(prefix.as_bytes());
         push_decimal(rows, bit as u64);

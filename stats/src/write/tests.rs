@@ -187,3 +187,17 @@ fn a_full_disk_is_named_as_such() {
         .unwrap_err();
     assert!(error.to_string().contains("no space left"), "{error}");
 }
+
+#[test]
+fn instructions_of_one_address_share_the_rows_of_their_operands() {
+    let mut statistics = sample(Level::Full);
+    // sub eax, ebx where add eax, ebx was before.
+    let sub = statistics.instruction_mut(0x1000, &[0x29, 0xd8]);
+    sub.executions = 1;
+    sub.operand_mut(0, Access::Written, 32).add_value(&[0; 4]);
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("golden");
+    write_folder(&dir, &statistics, &RunInfo::default()).unwrap();
+    assert!(text(&dir, "operand_bits.csv").contains("0x1000,0:eax,written,32,0,2,2\n"));
+    assert_eq!(text(&dir, "instructions.csv").lines().count(), 4);
+}
