@@ -1,6 +1,8 @@
 //! The encodings that emitted code is made of. Nothing here changes the guest's flags, except
 //! [`Assembler::increment`].
 
+#![expect(clippy::useless_conversion, reason = "dynasm! converts register numbers by itself")]
+
 use super::TranslateError;
 use crate::layout::home;
 use dynasmrt::{DynasmApi, VecAssembler, dynasm, x64::X64Relocation};

@@ -1,8 +1,10 @@
 //! Finding the instructions of a unit: from its address to the end of its basic block, or to the first instruction that
 //! needs the slow path.
 
+use super::loads::is_beyond_capture;
 use crate::unit::{GuestCode, Request};
 use fits_stats::facts::{Facts, MAX_BLOCK, ends_block};
+use fits_stats::protocol::Level;
 use iced_x86::{
     CodeSize, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
     OpKind, Register,
@@ -86,12 +88,16 @@ pub(super) fn block(code: &dyn GuestCode, request: &Request) -> Block {
             break End::Slow(pc);
         }
         let bytes = bytes[..instruction.len()].to_vec();
-        pc = instruction.next_ip();
-        guests.push(Guest {
+        let guest = Guest {
             instruction,
             bytes,
             facts,
-        });
+        };
+        if request.level == Level::Full && is_beyond_capture(&guest) {
+            break End::Slow(pc);
+        }
+        pc = instruction.next_ip();
+        guests.push(guest);
         if ends_block(&instruction) {
             break End::Branch;
         }
@@ -149,20 +155,21 @@ fn far_or_trapping(instruction: &Instruction) -> bool {
     }
 }
 
-/// A branch with a 16-bit operand (or a 32-bit count register), which processors disagree about.
+/// A branch with a 16-bit operand (or a 16-bit count register), which processors disagree about.
 fn has_small_operand(instruction: &Instruction) -> bool {
-    let target16 = instruction.op0_kind() == OpKind::NearBranch16;
-    let narrow =
-        instruction.op0_kind() == OpKind::Register && instruction.op0_register().size() != 8;
-    let memory = instruction.op0_kind() == OpKind::Memory && instruction.memory_size().size() != 8;
-    let ret16 =
-        instruction.mnemonic() == Mnemonic::Ret && instruction.stack_pointer_increment() < 8;
     let counted = instruction.is_loop() || instruction.is_loopcc() || instruction.is_jcx_short();
-    target16
-        || narrow
-        || memory
-        || ret16
-        || (counted && format!("{:?}", instruction.code()).contains("_16"))
+    if counted {
+        return format!("{:?}", instruction.code()).contains("16");
+    }
+    if instruction.mnemonic() == Mnemonic::Ret {
+        return instruction.stack_pointer_increment() < 8;
+    }
+    match instruction.op0_kind() {
+        OpKind::NearBranch16 => true,
+        OpKind::Register => instruction.op0_register().size() != 8,
+        OpKind::Memory => instruction.memory_size().size() != 8,
+        _ => false,
+    }
 }
 
 fn touches_segments(instruction: &Instruction) -> bool {

@@ -6,11 +6,17 @@
 //! [`bits`] follows values through instructions that only move bits, and [`stubs`] are the pieces of host code that belong to no unit.
 
 mod assembler;
+mod bits;
+mod capture;
 mod counting;
 mod decode;
 mod exits;
+mod loads;
 mod registers;
+mod semantics;
+mod state;
 mod stubs;
+mod tracing;
 mod writer;
 
 pub use stubs::{Stubs, jump_entry, return_entry, stubs};
@@ -29,9 +35,6 @@ pub enum TranslateError {
         /// What iced-x86 said.
         reason: String,
     },
-    /// Level `full` is not translated yet.
-    #[error("the translator does not collect full statistics yet; use `--stats counts`")]
-    Full,
     /// The assembler refused emitted code.
     #[error("cannot assemble the unit at {pc:#x}: {reason}")]
     Assemble {
@@ -53,7 +56,7 @@ pub fn unit(code: &dyn GuestCode, request: &Request) -> Result<Unit, TranslateEr
     let mut writer = writer::Writer::new(request, &plan);
     match request.level {
         Level::Counts => counting::body(&mut writer, &plan)?,
-        Level::Full => return Err(TranslateError::Full),
+        Level::Full => tracing::body(&mut writer, &plan)?,
     }
     writer.finish(&plan)
 }

@@ -52,8 +52,6 @@ impl Set {
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) block: Block,
-    /// Registers that the instructions use.
-    pub(super) used: Set,
     /// Where the cursor is inside the unit (level `full`).
     pub(super) cursor: u8,
     /// Free for capturing values (level `full`).
@@ -116,18 +114,14 @@ pub(super) fn leaves_indirectly(guest: &Guest) -> bool {
 
 /// Picks the registers, and cuts the block where they run out.
 pub(super) fn assign(mut block: Block, level: Level) -> Plan {
-    let mut all = Set::default();
     if level == Level::Counts {
-        for guest in &block.guests {
-            all = all.union(used(guest));
-        }
         return Plan {
             block,
-            used: all,
             cursor: R15,
             scratch: RCX,
         };
     }
+    let mut all = Set::default();
     let mut fits = 0;
     for guest in &block.guests {
         let with = all.union(used(guest));
@@ -151,7 +145,6 @@ pub(super) fn assign(mut block: Block, level: Level) -> Plan {
     drop(free);
     Plan {
         block,
-        used: all,
         cursor,
         scratch,
     }

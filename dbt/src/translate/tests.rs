@@ -105,3 +105,50 @@ fn unreadable_code_is_left_to_the_slow_path() {
     assert_eq!(kinds(&unit), [ExitKind::Slow(PC)]);
     assert!(unit.template.instructions.is_empty());
 }
+
+#[test]
+fn full_captures_what_cannot_be_derived() {
+    // mov eax,[rdi]; add eax,ebx; shl eax,3; mov [rsi],eax; ret
+    let bytes = [0x8b, 0x07, 0x01, 0xd8, 0xc1, 0xe0, 0x03, 0x89, 0x06, 0xc3];
+    let unit = translate(&bytes, Level::Full);
+    let text = text(&unit);
+    // The shifted value needs no store of its own.
+    let stores = text
+        .iter()
+        .filter(|line| line.starts_with("mov [r15"))
+        .count();
+    assert_eq!(stores, 6, "{text:#?}"); // eax loaded, ebx, rdi, rsi, the sum, rsp
+    assert_eq!(unit.template.memory.len(), 3);
+    let shl = &unit.template.instructions[2];
+    assert_eq!(shl.values.len(), 2);
+    assert_eq!(
+        shl.values[1].len(),
+        2,
+        "zeros, then bits of the sum: {:?}",
+        shl.values[1]
+    );
+}
+
+#[test]
+fn a_unit_that_uses_r15_moves_the_cursor() {
+    // add r15,[rdi]; jmp r15
+    let unit = translate(&[0x4c, 0x03, 0x3f, 0x41, 0xff, 0xe7], Level::Full);
+    let text = text(&unit);
+    assert!(
+        text.iter().any(|line| line == "mov r15,gs:[78h]"),
+        "{text:#?}"
+    );
+    assert!(
+        text.iter().any(|line| line == "mov gs:[78h],r15"),
+        "{text:#?}"
+    );
+    assert!(unit.points.iter().any(|point| point.cursor != 15));
+}
+
+#[test]
+fn the_row_header_names_unit_and_length() {
+    let unit = translate(&[0x01, 0xd8, 0xc3], Level::Full);
+    let header = fits_stats::template::row_header(7, unit.template.row_bytes as usize);
+    let text = text(&unit);
+    assert_eq!(text[0], format!("mov dword ptr [r15],{header:X}h"));
+}

@@ -33,7 +33,7 @@ pub(super) struct Writer<'a> {
     /// How many of the plan's instructions were written before the unit was cut; all of them unless it was.
     pub(super) written: usize,
     /// Where the unit was cut while writing.
-    pub(super) cut: Option<u64>,
+    pub(super) cut: Option<End>,
     points: Vec<Point>,
     moved: Vec<Moved>,
     links: Vec<Link>,
@@ -281,9 +281,15 @@ impl<'a> Writer<'a> {
         self.constants.push((at, value));
     }
 
+    /// The unit ends before instruction `number`.
+    pub(super) fn stop(&mut self, number: usize, end: End) {
+        self.written = number;
+        self.cut = Some(end);
+    }
+
     /// What follows the unit's instructions.
     pub(super) fn end(&self, plan: &Plan) -> End {
-        self.cut.map_or(plan.block.end, End::Cut)
+        self.cut.unwrap_or(plan.block.end)
     }
 
     /// Emits traps and constants, fills in displacements.
