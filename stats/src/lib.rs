@@ -5,7 +5,7 @@
 //! - [`template`], [`protocol`]: how a backend describes translated code and reports what ran.
 //! - [`ring`], [`client`]: the streams, the supervisor's side of the statistics process.
 //! - [`model`]: the result of a golden run.
-//! - [`symbols`]: modules, functions and source lines of addresses.
+//! - [`symbols`], [`functions`]: modules, functions and source lines of addresses; code put together by function.
 //! - [`write`](mod@write), [`summary`]: the files of a golden run, and what the terminal shows of it.
 //! - [`folder`], [`compare`](mod@compare): golden folders read again, two of them compared.
 
@@ -14,6 +14,7 @@ pub mod compare;
 pub mod facts;
 pub mod folder;
 pub mod frame;
+pub mod functions;
 pub mod model;
 pub mod pictures;
 pub mod protocol;

@@ -1,16 +1,15 @@
 //! The summary of a golden run for the terminal.
 
-mod functions;
 mod heat;
 mod text;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
+use crate::functions;
 use crate::model::{Level, RunInfo, Statistics};
 use crate::pictures::Pictures;
 use crate::write::{ExitSummary, Listing, Summary};
-pub use functions::{FunctionTotal, function_totals};
 pub use text::{grouped, readable_name, share, shortened};
 
 /// How many lines the lists have.
@@ -157,27 +156,19 @@ fn retired(summary: &Summary) -> String {
 }
 
 fn hottest_functions(out: &mut String, listing: &Listing, total: u64) -> fmt::Result {
-    let functions = function_totals(&listing.rows);
-    writeln!(
-        out,
-        "\nhottest functions ({} in all)",
-        grouped(functions.len() as u64)
-    )?;
+    let functions = functions::group(listing.places());
+    let count = grouped(functions.len() as u64);
+    writeln!(out, "\nhottest functions ({count} in all)")?;
     for function in functions.iter().take(TOP) {
         let name = format!(
             "{}  {}",
-            readable_name(function.symbol()),
+            readable_name(&function.name),
             function.module_name()
         );
-        line(
-            out,
-            &format!(
-                "  {:>6}  {:>18}  {}",
-                share(function.executions, total),
-                grouped(function.executions),
-                shortened(&name, WIDTH - 30)
-            ),
-        )?;
+        let share = share(function.executions, total);
+        let executions = grouped(function.executions);
+        let name = shortened(&name, WIDTH - 30);
+        line(out, &format!("  {share:>6}  {executions:>18}  {name}"))?;
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ fn the_summary_names_what_matters() {
         "end         exit status 3\n",
         "2.000 s, natively 0.500 s: 4.0 times as long",
         "retired     1,000 instructions\n",
-        "100.0 %               1,000  (no symbol)",
+        "100.0 %               1,000  sub_401000",
         "90.0 %                 900        0x401000  xor eax, eax",
         "xor 90.0 %",
         "rax                   900                 900   25.0 %\n",

@@ -41,10 +41,7 @@ pub fn shortened(text: &str, width: usize) -> Cow<'_, str> {
 
 /// The name of a function as its source has it: Rust and C++ names are demangled.
 pub fn readable_name(symbol: &str) -> Cow<'_, str> {
-    match symbol {
-        "" => "(no symbol)".into(),
-        name => addr2line::demangle_auto(name.into(), None),
-    }
+    addr2line::demangle_auto(symbol.into(), None)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use iced_x86::{
     Decoder, DecoderOptions, Formatter as _, FormatterTextKind, Instruction, IntelFormatter,
 };
 
+use crate::functions::Place;
 use crate::model::{InstructionKey, Statistics};
 use crate::symbols::{Location, Symbolizer};
 
@@ -63,6 +64,18 @@ impl Listing {
         Listing {
             rows: rows.collect(),
         }
+    }
+
+    /// The instructions for [`crate::functions::group`].
+    pub fn places(&self) -> impl Iterator<Item = Place<'_>> + Clone {
+        self.rows.iter().map(|row| Place {
+            pc: row.key.pc,
+            offset: row.location.offset,
+            module: row.location.module.as_deref().unwrap_or_default(),
+            symbol: row.location.symbol.as_deref().unwrap_or_default(),
+            instruction: &row.instruction,
+            executions: row.executions,
+        })
     }
 }
 
