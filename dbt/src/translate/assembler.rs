@@ -1,7 +1,10 @@
 //! The encodings that emitted code is made of. Nothing here changes the guest's flags, except
 //! [`Assembler::increment`].
 
-#![expect(clippy::useless_conversion, reason = "dynasm! converts register numbers by itself")]
+#![expect(
+    clippy::useless_conversion,
+    reason = "dynasm! converts register numbers by itself"
+)]
 
 use super::TranslateError;
 use crate::layout::home;
