@@ -6,7 +6,7 @@ use fits_stats::template::{Prefix, UnitId, UnitTemplate};
 /// What to translate.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    /// Number of the new unit.
+    /// Number of the new unit; the numbers after it are for its [`Unit::sides`].
     pub id: UnitId,
     /// Guest address of the first instruction.
     pub pc: u64,
@@ -32,6 +32,9 @@ pub struct Unit {
     /// Its static description for the collector. It has no instructions if the very first one needs the slow path
     /// or can't be fetched; then `code` is empty too, and `exits` holds one [`ExitKind::Slow`].
     pub template: UnitTemplate,
+    /// Further templates, one for each way to leave a unit of several blocks before its end: the unit's first instructions,
+    /// under the numbers that follow the unit's own.
+    pub sides: Vec<UnitTemplate>,
     /// Host code; the unit's entry is its first byte.
     pub code: Vec<u8>,
     /// Length of the guest code in bytes.
@@ -56,6 +59,9 @@ pub struct Exit {
     /// For a linkable exit: offset of the aligned 4-byte displacement of the `jmp` that leads to the trap and may be
     /// pointed at the target's code instead.
     pub link: Option<u32>,
+    /// The part of a basic block that has been executed when this exit is taken; none if the block has ended. It is the prefix of
+    /// whatever is translated next.
+    pub prefix: Option<Prefix>,
     /// What comes next. At the trap all instructions of the unit have retired (for [`ExitKind::Syscall`] and
     /// [`ExitKind::Slow`]: all of `template.instructions`), the row (if any) is complete and the cursor past it.
     pub kind: ExitKind,
@@ -64,8 +70,7 @@ pub struct Exit {
 /// What comes after a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitKind {
-    /// Guest address known at translation. If the unit's template doesn't end the block, the target continues it: its
-    /// request's prefix is the block so far ([`UnitTemplate::block`] of all instructions).
+    /// Guest address known at translation.
     Direct(u64),
     /// The guest address is in [`crate::layout::TARGET`]; guest rcx is in its home.
     Indirect,

@@ -47,17 +47,36 @@ pub struct UnitTemplate {
     pub row_bytes: u32,
     /// The instructions in order.
     pub instructions: Vec<UnitInstruction>,
+    /// A unit may run through several basic blocks: which instructions begin a new one, ascending; the first is left out.
+    pub starts: Vec<u16>,
     /// Memory accesses, in order of their instructions; empty in level `counts`.
     pub memory: Vec<MemoryAccess>,
 }
 
 impl UnitTemplate {
-    /// The basic block that `executed` instructions of this unit end: its start and length.
+    /// The basic blocks that the first `executed` instructions of this unit make up, as start and length, prefix included.
+    /// The last one has ended if the unit was interrupted there, or ran to its end and `ends_block`.
+    pub fn blocks(&self, executed: u32) -> impl Iterator<Item = (u64, u32)> {
+        let starts = self.starts.iter().map(|&start| u32::from(start));
+        let begins = std::iter::once(0).chain(starts.clone());
+        let ends = starts
+            .chain(std::iter::once(executed))
+            .map(move |end| end.min(executed));
+        begins
+            .zip(ends)
+            .filter(|(begin, end)| begin < end)
+            .map(|(begin, end)| match self.prefix {
+                Some(prefix) if begin == 0 => (prefix.pc, prefix.instructions + end),
+                _ => (self.instructions[begin as usize].pc, end - begin),
+            })
+    }
+
+    /// The last of [`UnitTemplate::blocks`]; without instructions, the prefix.
     pub fn block(&self, executed: u32) -> (u64, u32) {
-        match self.prefix {
-            Some(prefix) => (prefix.pc, prefix.instructions + executed),
-            None => (self.pc, executed),
-        }
+        let prefix = self
+            .prefix
+            .map_or((self.pc, 0), |prefix| (prefix.pc, prefix.instructions));
+        self.blocks(executed).last().unwrap_or(prefix)
     }
 }
 

@@ -145,10 +145,9 @@ impl Assembler {
         }
     }
 
-    /// `mov dword [base], value`; returns the offset of the value, to be filled in later.
-    pub(super) fn store_header(&mut self, base: u8) -> u32 {
-        dynasm!(self.ops ; .arch x64 ; mov DWORD [Rq(base)], 0x7fff_ffff);
-        self.offset() - 4
+    /// `mov dword [base], value`
+    pub(super) fn store_header(&mut self, base: u8, value: u32) {
+        dynasm!(self.ops ; .arch x64 ; mov DWORD [Rq(base)], value as i32);
     }
 
     /// Stores vector register `number` (`bytes` 16, 32 or 64) at `[base + offset]`.

@@ -8,9 +8,11 @@ use super::TranslateError;
 use super::decode::Guest;
 use super::exits;
 use super::registers::{Plan, RCX, leaves_indirectly};
+use super::sides;
 use super::writer::Writer;
 use crate::layout::COUNTERS;
 use crate::unit::Place;
+use fits_stats::template::UnitId;
 use iced_x86::{Mnemonic, RflagsBits};
 
 /// The flags that `inc` changes.
@@ -30,8 +32,14 @@ enum Way {
 
 /// Emits the unit.
 pub(super) fn body(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateError> {
-    let (place, way) = choose(&plan.block.guests);
     let guests = &plan.block.guests;
+    // Whoever leaves by a side must not have been counted.
+    let from = guests
+        .iter()
+        .rposition(|guest| guest.goes_on)
+        .map_or(0, |last| last + 1);
+    let (place, way) = choose(&guests[from..]);
+    let place = from + place;
     for (number, guest) in guests.iter().enumerate() {
         writer.point(number);
         if number == place {
@@ -39,6 +47,9 @@ pub(super) fn body(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateErro
         }
         if !guest.facts.ends_block {
             writer.copy(number, guest)?;
+        } else if guest.goes_on {
+            let next = guests[number + 1].pc();
+            sides::branch(writer, number, &guest.instruction, next, 0);
         } else if leaves_indirectly(guest) {
             exits::load_target(writer, number, guest)?;
         }
@@ -92,8 +103,19 @@ fn overwritten(guest: &Guest) -> Option<u8> {
     Some(register.index() as u8).filter(|&register| register != super::registers::RSP)
 }
 
+/// Counts the execution of a part of the unit, on the way out of it.
+pub(super) fn at_side(writer: &mut Writer, number: usize, id: UnitId) {
+    let counted_from = writer.counted_from;
+    count_as(writer, number, Way::Saved, id);
+    writer.counted_from = counted_from;
+}
+
 fn count(writer: &mut Writer, number: usize, way: Way) {
-    let counter = COUNTERS + 8 * writer.request.id as i32;
+    count_as(writer, number, way, writer.request.id);
+}
+
+fn count_as(writer: &mut Writer, number: usize, way: Way, id: UnitId) {
+    let counter = COUNTERS + 8 * id as i32;
     match way {
         Way::Increment => writer.asm.increment(counter),
         Way::Through(register) => through(writer, register, counter),

@@ -19,6 +19,8 @@ pub(super) struct Guest {
     pub(super) instruction: Instruction,
     pub(super) bytes: Vec<u8>,
     pub(super) facts: Facts,
+    /// The unit goes on after this control transfer: the address of the next instruction in the unit.
+    pub(super) goes_on: bool,
 }
 
 impl Guest {
@@ -46,7 +48,75 @@ pub(super) enum End {
 #[derive(Clone, Debug)]
 pub(super) struct Block {
     pub(super) guests: Vec<Guest>,
+    /// Instructions that begin a basic block, but for the first.
+    pub(super) starts: Vec<u16>,
     pub(super) end: End,
+}
+
+impl Block {
+    /// Only the first `length` instructions.
+    pub(super) fn truncate(&mut self, length: usize) {
+        if length >= self.guests.len() {
+            return;
+        }
+        let pc = self.guests[length].pc();
+        let at_boundary = self.starts.contains(&(length as u16));
+        self.guests.truncate(length);
+        self.starts.retain(|&start| usize::from(start) < length);
+        self.end = match self.guests.last_mut() {
+            Some(last) if last.goes_on => {
+                last.goes_on = false;
+                End::Branch
+            }
+            _ if at_boundary => End::Cap(pc),
+            _ => End::Cut(pc),
+        };
+    }
+}
+
+/// The most instructions of a unit that runs through several blocks.
+const MAX_TRACE: usize = 128;
+
+/// Decodes the block at `request.pc` and those of `path`, as far as each follows from the one before by a direct branch.
+pub(super) fn trace(code: &dyn GuestCode, request: &Request, path: &[u64]) -> Block {
+    let mut trace = block(code, request);
+    for &pc in path {
+        if !leads_to(&trace, pc) {
+            break;
+        }
+        let next = block(
+            code,
+            &Request {
+                pc,
+                prefix: None,
+                ..*request
+            },
+        );
+        if next.guests.is_empty() || trace.guests.len() + next.guests.len() > MAX_TRACE {
+            break;
+        }
+        if let (End::Branch, Some(last)) = (trace.end, trace.guests.last_mut()) {
+            last.goes_on = true;
+        }
+        trace.starts.push(trace.guests.len() as u16);
+        trace.guests.extend(next.guests);
+        trace.end = next.end;
+    }
+    trace
+}
+
+/// Whether the block at `pc` can follow inside the unit.
+fn leads_to(block: &Block, pc: u64) -> bool {
+    match (block.end, block.guests.last()) {
+        (End::Cap(next), _) => next == pc,
+        (End::Branch, Some(last)) => {
+            let instruction = &last.instruction;
+            let target = instruction.near_branch_target() == pc;
+            (instruction.is_jmp_short_or_near() && target)
+                || (instruction.is_jcc_short_or_near() && (target || instruction.next_ip() == pc))
+        }
+        _ => false,
+    }
 }
 
 /// Decodes the block at `request.pc`.
@@ -92,6 +162,7 @@ pub(super) fn block(code: &dyn GuestCode, request: &Request) -> Block {
             instruction,
             bytes,
             facts,
+            goes_on: false,
         };
         if request.level == Level::Full && is_beyond_capture(&guest) {
             break End::Slow(pc);
@@ -102,7 +173,11 @@ pub(super) fn block(code: &dyn GuestCode, request: &Request) -> Block {
             break End::Branch;
         }
     };
-    Block { guests, end }
+    Block {
+        guests,
+        starts: Vec::new(),
+        end,
+    }
 }
 
 /// Guest code read in stretches, since one instruction at a time would be slow.

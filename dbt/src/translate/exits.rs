@@ -8,19 +8,21 @@
 use super::TranslateError;
 use super::decode::{End, Guest};
 use super::registers::{Plan, R15, RCX, leaves_indirectly};
+use super::sides;
 use super::stubs::check;
 use super::writer::Writer;
 use crate::layout::{LOOKUP_JUMP, LOOKUP_RETURN, TARGET, home};
 use crate::unit::{ExitKind, Place};
+use fits_stats::template::row_header;
 use iced_x86::{ConditionCode, Mnemonic, OpKind};
 
-const JMP: &[u8] = &[0xe9];
+pub(super) const JMP: &[u8] = &[0xe9];
 
 /// Emits everything after the unit's last ordinary instruction. For a branch that
 /// [`leaves_indirectly`], [`load_target`] comes before.
 pub(super) fn emit(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateError> {
-    let last = writer.written;
-    match writer.end(plan) {
+    let last = plan.block.guests.len();
+    match plan.block.end {
         End::Cap(pc) | End::Cut(pc) => {
             epilogue(writer, plan, last);
             direct(writer, JMP, pc);
@@ -29,7 +31,7 @@ pub(super) fn emit(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateErro
         End::Slow(pc) => leave(writer, plan, ExitKind::Slow(pc)),
         End::Branch => branch(writer, plan, last - 1),
     }
-    Ok(())
+    sides::emit(writer, plan)
 }
 
 /// Puts the target of an indirect branch into rcx and [`TARGET`], the guest's rcx into its home.
@@ -42,26 +44,30 @@ pub(super) fn load_target(
     writer.asm.save(RCX);
     writer.displace(number, RCX, Place::Home);
     match instruction.op0_kind() {
+        _ if instruction.mnemonic() == Mnemonic::Ret => writer.asm.pop(RCX),
         OpKind::Register => {
             let register = super::registers::general(instruction.op0_register()).unwrap_or(RCX);
             if register != RCX {
                 writer.asm.mov(RCX, register);
             }
         }
-        OpKind::Memory => writer.load_operand(RCX, instruction, 0, 8)?,
-        _ => writer.asm.pop(RCX),
+        _ => writer.load_operand(RCX, instruction, 0, 8)?,
     }
     writer.asm.store_context(TARGET, RCX);
     Ok(())
 }
 
-/// Gives the unit's own registers back: the row ends, the cursor goes to r15.
-fn epilogue(writer: &mut Writer, plan: &Plan, number: usize) {
+/// Gives the unit's own registers back: the row ends with its header, the cursor goes to r15.
+pub(super) fn epilogue(writer: &mut Writer, plan: &Plan, number: usize) {
+    if writer.row_bytes > 0 {
+        let header = row_header(writer.leaving_as, writer.row_bytes as usize);
+        writer.asm.store_header(plan.cursor, header);
+    }
     if let Some(scratch) = writer.scratch_saved.take() {
         writer.asm.restore(scratch);
         writer.settle(number, scratch);
     }
-    if writer.header.is_none() {
+    if writer.row_bytes == 0 {
         return;
     }
     let row = writer.row_bytes as i32;
@@ -79,13 +85,13 @@ fn epilogue(writer: &mut Writer, plan: &Plan, number: usize) {
     }
 }
 
-fn direct(writer: &mut Writer, opcode: &[u8], pc: u64) {
+pub(super) fn direct(writer: &mut Writer, opcode: &[u8], pc: u64) {
     let exit = writer.exit(ExitKind::Direct(pc));
     writer.branch(opcode, exit);
 }
 
 fn leave(writer: &mut Writer, plan: &Plan, kind: ExitKind) {
-    epilogue(writer, plan, writer.written);
+    epilogue(writer, plan, plan.block.guests.len());
     let exit = writer.exit(kind);
     writer.leave(exit);
 }
@@ -177,7 +183,8 @@ fn call(writer: &mut Writer, plan: &Plan, number: usize, target: Option<u64>) {
     }
 }
 
-fn condition(code: ConditionCode) -> u8 {
+/// The low four bits of a conditional branch's opcode.
+pub(super) fn condition(code: ConditionCode) -> u8 {
     use ConditionCode::{a, ae, b, be, e, g, ge, l, le, ne, no, np, ns, o, p, s};
     const ORDER: [ConditionCode; 16] = [o, no, b, ae, e, ne, be, a, s, ns, p, np, l, ge, le, g];
     ORDER.iter().position(|&known| known == code).unwrap_or(0) as u8

@@ -14,6 +14,7 @@ mod exits;
 mod loads;
 mod registers;
 mod semantics;
+mod sides;
 mod state;
 mod stubs;
 mod tracing;
@@ -45,15 +46,31 @@ pub enum TranslateError {
     },
 }
 
-/// Translates the guest code at `request.pc`.
+/// Translates the basic block at `request.pc`.
 ///
 /// # Errors
 /// [`TranslateError`] when an encoder refuses; guest code that can't be read or decoded is no error but a unit
 /// that leaves by [`crate::unit::ExitKind::Slow`].
 pub fn unit(code: &dyn GuestCode, request: &Request) -> Result<Unit, TranslateError> {
-    let block = decode::block(code, request);
+    emit(decode::block(code, request), request)
+}
+
+/// Translates the basic block at `request.pc` and those of `path` after it as one unit, as far as each follows from the one before by a
+/// direct jump or a conditional branch. Branches that leave the path become [`Unit::sides`].
+///
+/// # Errors
+/// As [`unit`].
+pub fn trace(
+    code: &dyn GuestCode,
+    request: &Request,
+    path: &[u64],
+) -> Result<Unit, TranslateError> {
+    emit(decode::trace(code, request, path), request)
+}
+
+fn emit(block: decode::Block, request: &Request) -> Result<Unit, TranslateError> {
     let plan = registers::assign(block, request.level);
-    let mut writer = writer::Writer::new(request, &plan);
+    let mut writer = writer::Writer::new(request);
     match request.level {
         Level::Counts => counting::body(&mut writer, &plan)?,
         Level::Full => tracing::body(&mut writer, &plan)?,

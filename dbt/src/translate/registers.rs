@@ -4,9 +4,10 @@
 //! cursor is in r15. A unit that doesn't use r15 leaves it there; another one moves it to a register that none of its
 //! instructions uses. Where too few are free, the unit is cut before the instruction that takes the last one.
 
-use super::decode::{Block, End, Guest};
+use super::decode::{Block, Guest};
 use fits_stats::protocol::Level;
 use fits_stats::register::Reg;
+use fits_stats::template::{ROW_ALIGN, ROW_HEADER, ROW_LIMIT};
 use iced_x86::{OpKind, Register};
 
 /// Encoding number of rcx.
@@ -112,6 +113,17 @@ pub(super) fn leaves_indirectly(guest: &Guest) -> bool {
         )
 }
 
+/// The most that an instruction can add to a row, in bytes.
+fn row_need(guest: &Guest) -> usize {
+    let values = guest
+        .facts
+        .operands
+        .iter()
+        .map(|operand| usize::from(operand.bytes).max(8) * operand.accesses().count());
+    // Two registers for each address, and the count of a repetition before and after.
+    values.sum::<usize>() + 16 * guest.facts.memory.len() + 16
+}
+
 /// Picks the registers, and cuts the block where they run out.
 pub(super) fn assign(mut block: Block, level: Level) -> Plan {
     if level == Level::Counts {
@@ -123,18 +135,17 @@ pub(super) fn assign(mut block: Block, level: Level) -> Plan {
     }
     let mut all = Set::default();
     let mut fits = 0;
+    let mut row = ROW_HEADER + ROW_ALIGN;
     for guest in &block.guests {
         let with = all.union(used(guest));
-        if with.free().count() < if with.contains(R15) { 2 } else { 1 } {
+        row += row_need(guest);
+        if row > ROW_LIMIT || with.free().count() < if with.contains(R15) { 2 } else { 1 } {
             break;
         }
         all = with;
         fits += 1;
     }
-    if fits < block.guests.len() {
-        block.end = End::Cut(block.guests[fits].pc());
-        block.guests.truncate(fits);
-    }
+    block.truncate(fits);
     let mut free = all.free();
     let scratch = free.next().unwrap_or(RCX);
     let cursor = if all.contains(R15) {

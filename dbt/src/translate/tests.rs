@@ -80,7 +80,6 @@ fn a_compare_hides_the_counter() {
 fn a_call_uses_the_return_predictor_and_hides_it() {
     let unit = translate(&[0xe8, 0x10, 0, 0, 0], Level::Counts);
     let text = text(&unit);
-    println!("{}", text.join("\n"));
     assert_eq!(unit.landings.len(), 1);
     assert_eq!(unit.landings[0].0, PC + 5);
     assert!(text.iter().any(|line| line == "lea rsp,[rsp+8]"));
@@ -150,5 +149,55 @@ fn the_row_header_names_unit_and_length() {
     let unit = translate(&[0x01, 0xd8, 0xc3], Level::Full);
     let header = fits_stats::template::row_header(7, unit.template.row_bytes as usize);
     let text = text(&unit);
-    assert_eq!(text[0], format!("mov dword ptr [r15],{header:X}h"));
+    let store = format!("mov dword ptr [r15],{header:X}h");
+    assert!(text.contains(&store), "{text:#?}");
+}
+
+#[test]
+fn a_trace_leaves_by_its_side_with_a_template_of_its_own() {
+    // add eax,ebx; jne +2; add eax,ecx; ret
+    let bytes = [0x01, 0xd8, 0x75, 0x02, 0x01, 0xc8, 0xc3];
+    let code = Code {
+        pc: PC,
+        bytes: bytes.to_vec(),
+    };
+    let host = 0x5555_0000_0000;
+    for level in [Level::Counts, Level::Full] {
+        let request = Request {
+            id: 7,
+            pc: PC,
+            prefix: None,
+            host,
+            level,
+            virtual_tsc: true,
+        };
+        let unit = trace(&code, &request, &[PC + 4]).expect("the trace translates");
+        assert_eq!(unit.template.starts, [2]);
+        assert_eq!(
+            unit.template.blocks(4).collect::<Vec<_>>(),
+            [(PC, 2), (PC + 4, 2)]
+        );
+        assert_eq!(unit.template.blocks(1).collect::<Vec<_>>(), [(PC, 1)]);
+        assert_eq!(unit.sides.len(), 1);
+        assert_eq!(unit.sides[0].id, 8);
+        assert_eq!(unit.sides[0].instructions.len(), 2);
+        assert!(unit.sides[0].ends_block);
+        assert_eq!(kinds(&unit), [ExitKind::Direct(PC + 6)]);
+    }
+}
+
+#[test]
+fn a_return_pops_the_guests_address_and_returns_to_the_hosts() {
+    for level in [Level::Counts, Level::Full] {
+        let text = text(&translate(&[0xc3], level));
+        let pop = text
+            .iter()
+            .position(|line| line == "pop rcx")
+            .expect("a pop");
+        let push = text
+            .iter()
+            .position(|line| line.starts_with("push qword ptr gs:[rcx*8+180000h]"));
+        assert!(push.is_some_and(|push| push > pop), "{text:#?}");
+        assert!(text.iter().any(|line| line == "ret"));
+    }
 }

@@ -5,39 +5,39 @@
 
 use super::TranslateError;
 use super::capture::Capturer;
-use super::decode::{End, Guest};
+use super::decode::Guest;
 use super::exits;
 use super::loads::{self, Load};
 use super::registers::{Plan, R15, RCX, leaves_indirectly};
 use super::semantics;
+use super::sides;
 use super::writer::Writer;
 use crate::unit::Place;
 use fits_stats::facts::{Operand, OperandKind};
-use fits_stats::template::{ROW_LIMIT, Value};
+use fits_stats::template::Value;
 use iced_x86::{Mnemonic, OpKind};
-
-/// Room that one instruction may need in the row.
-const INSTRUCTION_ROOM: u32 = 8 * 64 + 64;
 
 /// Emits the unit.
 pub(super) fn body(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateError> {
     prologue(writer, plan);
     let mut capturer = Capturer::new(writer, plan);
     for (number, guest) in plan.block.guests.iter().enumerate() {
-        if capturer.state.row_bytes() + INSTRUCTION_ROOM > ROW_LIMIT as u32 {
-            capturer.writer.stop(number, End::Cut(guest.pc()));
-            break;
-        }
         capturer.writer.point(number);
         let values = instruction(&mut capturer, number, guest)?;
         capturer.writer.values.push(values);
+        if guest.goes_on {
+            let row_bytes = capturer.state.row_bytes();
+            let next = plan.block.guests[number + 1].pc();
+            sides::branch(capturer.writer, number, &guest.instruction, next, row_bytes);
+        }
     }
     let row_bytes = capturer.state.row_bytes();
-    writer.row_bytes = if writer.header.is_some() {
-        row_bytes
-    } else {
+    writer.row_bytes = if plan.block.guests.is_empty() {
         0
+    } else {
+        row_bytes
     };
+    writer.main_row_bytes = writer.row_bytes;
     exits::emit(writer, plan)
 }
 
@@ -54,8 +54,6 @@ fn prologue(writer: &mut Writer, plan: &Plan) {
         writer.asm.restore(R15);
         writer.settle(0, R15);
     }
-    let header = writer.asm.store_header(plan.cursor);
-    writer.header = Some(header);
 }
 
 /// The two values of an operand, as far as they are known.

@@ -4,10 +4,11 @@ use super::TranslateError;
 use super::assembler::{Assembler, INT3, gpr64, point};
 use super::decode::{End, Guest};
 use super::registers::{Plan, R15, used};
+use super::sides::Side;
 use crate::layout::{TARGET, TSC, TSC_STEP};
 use crate::unit::{Exit, ExitKind, Moved, Place, Point, Request, Unit};
 use fits_stats::protocol::Level;
-use fits_stats::template::{MemoryAccess, UnitInstruction, UnitTemplate, Value};
+use fits_stats::template::{MemoryAccess, Prefix, UnitId, UnitInstruction, UnitTemplate, Value};
 use iced_x86::{Instruction, MemoryOperand, Mnemonic, Register};
 
 /// A displacement that must lead to an exit's trap until it is linked.
@@ -23,17 +24,20 @@ pub(super) struct Writer<'a> {
     pub(super) exits: Vec<Exit>,
     pub(super) landings: Vec<(u64, u32)>,
     pub(super) counted_from: u32,
+    /// Bytes of the row so far (level `full`).
     pub(super) row_bytes: u32,
-    /// Where the row's header is stored (level `full`).
-    pub(super) header: Option<u32>,
+    /// Bytes of the row of the whole unit.
+    pub(super) main_row_bytes: u32,
+    /// The number in the header of the row.
+    pub(super) leaving_as: UnitId,
+    /// The ways out before the unit's end.
+    pub(super) sides: Vec<Side>,
+    /// Exits from this one on belong to sides.
+    pub(super) side_exits_from: usize,
     pub(super) values: Vec<Vec<Value>>,
     pub(super) memory: Vec<MemoryAccess>,
     /// The scratch register is in use, its guest value at home.
     pub(super) scratch_saved: Option<u8>,
-    /// How many of the plan's instructions were written before the unit was cut; all of them unless it was.
-    pub(super) written: usize,
-    /// Where the unit was cut while writing.
-    pub(super) cut: Option<End>,
     points: Vec<Point>,
     moved: Vec<Moved>,
     links: Vec<Link>,
@@ -47,7 +51,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(request: &'a Request, plan: &Plan) -> Self {
+    pub(super) fn new(request: &'a Request) -> Self {
         let full = request.level == Level::Full;
         let moved = if full {
             vec![Moved {
@@ -64,12 +68,13 @@ impl<'a> Writer<'a> {
             landings: Vec::new(),
             counted_from: 0,
             row_bytes: 0,
-            header: None,
+            main_row_bytes: 0,
+            leaving_as: request.id,
+            sides: Vec::new(),
+            side_exits_from: 0,
             values: Vec::new(),
             memory: Vec::new(),
             scratch_saved: None,
-            written: plan.block.guests.len(),
-            cut: None,
             points: Vec::new(),
             moved,
             links: Vec::new(),
@@ -242,6 +247,7 @@ impl<'a> Writer<'a> {
         self.exits.push(Exit {
             trap: 0,
             link: None,
+            prefix: None,
             kind,
         });
         self.exits.len() - 1
@@ -281,19 +287,9 @@ impl<'a> Writer<'a> {
         self.constants.push((at, value));
     }
 
-    /// The unit ends before instruction `number`.
-    pub(super) fn stop(&mut self, number: usize, end: End) {
-        self.written = number;
-        self.cut = Some(end);
-    }
-
-    /// What follows the unit's instructions.
-    pub(super) fn end(&self, plan: &Plan) -> End {
-        self.cut.unwrap_or(plan.block.end)
-    }
-
     /// Emits traps and constants, fills in displacements.
     pub(super) fn finish(mut self, plan: &Plan) -> Result<Unit, TranslateError> {
+        let main_row_bytes = self.main_row_bytes;
         let traps: Vec<u32> = (0..self.exits.len()).map(|_| self.trap()).collect();
         while !self.asm.offset().is_multiple_of(8) {
             self.asm.bytes(&[INT3]);
@@ -303,7 +299,7 @@ impl<'a> Writer<'a> {
             placed.push((at, self.asm.offset()));
             self.asm.bytes(&value.to_le_bytes());
         }
-        let end = self.end(plan);
+        let template = self.template(plan, main_row_bytes);
         let mut code = self.asm.finish(self.request.pc)?;
         for (exit, trap) in self.exits.iter_mut().zip(&traps) {
             exit.trap = *trap;
@@ -311,40 +307,58 @@ impl<'a> Writer<'a> {
         for link in &self.links {
             point(&mut code, link.at, traps[link.exit]);
         }
-        for (at, target) in placed.into_iter().chain(self.inner) {
+        for (at, target) in placed.into_iter().chain(self.inner.iter().copied()) {
             point(&mut code, at, target);
         }
-        for (at, target) in self.short {
+        for &(at, target) in &self.short {
             code[at as usize] = (target - (at + 1)) as u8;
         }
-        if let Some(at) = self.header {
-            let header = fits_stats::template::row_header(self.request.id, self.row_bytes as usize);
-            code[at as usize..at as usize + 4].copy_from_slice(&header.to_le_bytes());
+        let mut exits = self.exits;
+        if !template.ends_block {
+            let (pc, instructions) = template.block(template.instructions.len() as u32);
+            let prefix = (instructions > 0).then_some(Prefix { pc, instructions });
+            for exit in &mut exits[..self.side_exits_from] {
+                exit.prefix = prefix;
+            }
         }
-        let guests = &plan.block.guests[..self.written];
-        let mut values = self.values.into_iter();
-        let instructions = guests.iter().map(|guest| UnitInstruction {
-            pc: guest.pc(),
-            bytes: guest.bytes.clone(),
-            values: values.next().unwrap_or_default(),
-        });
         Ok(Unit {
-            template: UnitTemplate {
-                id: self.request.id,
-                pc: self.request.pc,
-                prefix: self.request.prefix,
-                ends_block: matches!(end, End::Branch | End::Cap(_)),
-                row_bytes: self.row_bytes,
-                instructions: instructions.collect(),
-                memory: self.memory,
-            },
-            guest_bytes: guests.iter().map(|guest| guest.bytes.len() as u32).sum(),
+            sides: self
+                .sides
+                .iter()
+                .map(|side| side.template(&template))
+                .collect(),
+            guest_bytes: plan
+                .block
+                .guests
+                .iter()
+                .map(|guest| guest.bytes.len() as u32)
+                .sum(),
+            template,
             code,
-            exits: self.exits,
+            exits,
             landings: self.landings,
             points: self.points,
             counted_from: self.counted_from,
         })
+    }
+
+    fn template(&mut self, plan: &Plan, row_bytes: u32) -> UnitTemplate {
+        let mut values = std::mem::take(&mut self.values).into_iter();
+        let instructions = plan.block.guests.iter().map(|guest| UnitInstruction {
+            pc: guest.pc(),
+            bytes: guest.bytes.clone(),
+            values: values.next().unwrap_or_default(),
+        });
+        UnitTemplate {
+            id: self.request.id,
+            pc: self.request.pc,
+            prefix: self.request.prefix,
+            ends_block: matches!(plan.block.end, End::Branch | End::Cap(_)),
+            row_bytes,
+            instructions: instructions.collect(),
+            starts: plan.block.starts.clone(),
+            memory: std::mem::take(&mut self.memory),
+        }
     }
 
     fn trap(&mut self) -> u32 {
