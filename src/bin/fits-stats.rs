@@ -1,2 +1,7 @@
 //! The statistics process of fits.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fits_stats::process::main(std::env::args_os().skip(1))
+}

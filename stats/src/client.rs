@@ -180,6 +180,9 @@ impl StatsProcess {
         } else {
             self.publish(at)?
         };
+        if let Event::FsBase(base) = event {
+            self.producer.set_fs_base(at.slot, *base);
+        }
         Ok(self.producer.write(at, &row))
     }
 
@@ -200,8 +203,23 @@ impl StatsProcess {
         self.producer.written(cursor)
     }
 
+    /// Instructions counted so far: the program itself is somewhat ahead.
+    pub fn instructions(&self) -> u64 {
+        self.producer.instructions()
+    }
+
     /// Ends the run: all streams must be published. Waits until the folder is written.
     pub fn finish(mut self, finish: Finish) -> Result<Answer, ClientError> {
+        let partial = crate::write::partial_folder(&finish.out, self.pid());
+        let answer = self.wait_for_answer(finish);
+        if answer.is_err() {
+            // Killed while it wrote. That there is nothing to remove is the usual case.
+            let _ = std::fs::remove_dir_all(partial);
+        }
+        answer
+    }
+
+    fn wait_for_answer(&mut self, finish: Finish) -> Result<Answer, ClientError> {
         self.send(&Message::Finish(Box::new(finish)))?;
         self.flush()?;
         loop {

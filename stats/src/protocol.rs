@@ -10,18 +10,11 @@
 //!
 //! Order matters within one thread (lifetimes follow it) and not between threads.
 
+use crate::model::RunInfo;
 use crate::template::{Prefix, UnitId, UnitTemplate};
 use serde::{Deserialize, Serialize};
 
-/// How much a golden run collects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Executions, register reads and writes, blocks, mix, system calls.
-    Counts,
-    /// Everything.
-    Full,
-}
+pub use crate::model::Level;
 
 /// Number of a thread of the target, in order of creation, first 0.
 pub type ThreadNumber = u32;
@@ -109,11 +102,11 @@ pub struct Step {
 /// One memory access of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepMemory {
-    /// First byte.
+    /// The lowest byte touched.
     pub address: u64,
-    /// Bytes read.
+    /// Bytes read, by all iterations together.
     pub read: u64,
-    /// Bytes written.
+    /// Bytes written, by all iterations together.
     pub written: u64,
     /// Number of accesses (iterations of a `rep`, otherwise 1).
     pub count: u64,
@@ -134,31 +127,15 @@ pub struct Mapping {
     pub name: String,
 }
 
-/// How the run ended and what its summary says.
+/// What to write where at the end of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Finish {
-    /// Where to write; must not exist or be empty.
+    /// Where to write; must not exist or be empty, unless an earlier result may be replaced.
     pub out: std::path::PathBuf,
-    /// Program as given.
-    pub program: String,
-    /// Arguments after the program.
-    pub arguments: Vec<String>,
-    /// File that was executed.
-    pub executable: std::path::PathBuf,
-    /// `dbt` or `ptrace`.
-    pub backend: String,
-    /// Exit status, when it exited.
-    pub exit_status: Option<i32>,
-    /// What ended it, when a signal did.
-    pub crash: Option<Crash>,
-    /// Wall-clock seconds of the controlled run.
-    pub wall_seconds: f64,
-    /// CPU seconds of the target.
-    pub target_cpu_seconds: f64,
-    /// Sentences that the reader of the figures must know.
-    pub warnings: Vec<String>,
-    /// The run did not reach its natural end (interrupted, killed, crashed): the sentence that says so.
-    pub incomplete: Option<String>,
+    /// An earlier result in `out` may be replaced.
+    pub replace: bool,
+    /// What the summary says beside the statistics. The statistics process adds its own warnings.
+    pub info: RunInfo,
 }
 
 /// The signal that ended the target, and where.

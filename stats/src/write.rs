@@ -14,7 +14,7 @@ use std::path::Path;
 
 use crate::model::{Level, RunInfo, Statistics};
 pub use error::WriteError;
-pub use folder::{Existing, check_destination};
+pub use folder::{Existing, check_destination, partial_folder};
 pub use listing::{ListedInstruction, Listing};
 pub use summary_json::{ExitSummary, ModuleSummary, SCHEMA, Summary, ThreadSummary};
 

@@ -1,1 +1,3 @@
 //! Tests of fits as a whole.
+
+mod stats_process;

@@ -33,6 +33,16 @@ impl Chunk {
     pub fn thread(&self) -> ThreadNumber {
         self.entry.thread
     }
+
+    /// The thread's fs base at the beginning of the chunk.
+    pub fn fs_base(&self) -> u64 {
+        self.entry.fs_base
+    }
+
+    /// Bytes of rows.
+    pub fn used(&self) -> usize {
+        self.entry.used as usize
+    }
 }
 
 impl Consumer {
@@ -53,6 +63,17 @@ impl Consumer {
     /// Number of chunks published until now.
     pub fn published(&self) -> u64 {
         self.control().published().load(SeqCst)
+    }
+
+    /// Number of chunks taken until now.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Tells the producer how many instructions are counted so far.
+    pub fn set_instructions(&self, instructions: u64) {
+        let word = self.control().instructions();
+        word.store(instructions, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Whether there is something to take.

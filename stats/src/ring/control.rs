@@ -4,8 +4,9 @@
 //! 0     magic and version     8   slots     12  chunk bytes
 //! 64    published: number of chunks ever published (the supervisor writes)
 //! 128   consumer asleep       192 producer asleep
+//! 256   instructions counted so far
 //! 4096  for each chunk, in order of slots: 1 while it is published and not yet handed back
-//! 16384 the queue of published chunks: slot × CHUNKS + chunk, used bytes, thread, 0 (u32 each)
+//! 16384 the queue of published chunks: slot × CHUNKS + chunk, used bytes, thread (u32 each), 0, fs base (u64), 0
 //! ```
 //! The queue has room for all chunks, and no chunk is in it twice, so it can't overflow.
 
@@ -15,13 +16,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use super::layout::{CHUNKS, CONTROL, Layout, MAX_SLOTS};
 use super::shm::SharedMemory;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"fitsrng\x01");
+const MAGIC: u64 = u64::from_le_bytes(*b"fitsrng\x02");
 const PUBLISHED: u64 = 64;
 const CONSUMER_ASLEEP: u64 = 128;
 const PRODUCER_ASLEEP: u64 = 192;
+const INSTRUCTIONS: u64 = 256;
 const BUSY: u64 = 4096;
 const QUEUE: u64 = 16384;
-const ENTRY: u64 = 16;
+const ENTRY: u64 = 32;
 const QUEUE_ENTRIES: u64 = (MAX_SLOTS * CHUNKS) as u64;
 
 const _: () = assert!(BUSY + 4 * QUEUE_ENTRIES <= QUEUE);
@@ -34,6 +36,7 @@ pub(super) struct Entry {
     pub(super) chunk: u32,
     pub(super) used: u32,
     pub(super) thread: u32,
+    pub(super) fs_base: u64,
 }
 
 /// Access to the control area.
@@ -69,6 +72,10 @@ impl<'a> Control<'a> {
         self.memory.word64(PUBLISHED)
     }
 
+    pub(super) fn instructions(self) -> &'a AtomicU64 {
+        self.memory.word64(INSTRUCTIONS)
+    }
+
     /// Says that the consumer goes to sleep, or takes that word back; whether it was said before.
     pub(super) fn set_consumer_asleep(self, asleep: bool) -> bool {
         swap(self.memory.word(CONSUMER_ASLEEP), asleep)
@@ -90,6 +97,7 @@ impl<'a> Control<'a> {
         for (word, offset) in words.into_iter().zip([0, 4, 8]) {
             self.memory.word(at + offset).store(word, Relaxed);
         }
+        self.memory.word64(at + 16).store(entry.fs_base, Relaxed);
     }
 
     pub(super) fn entry(self, number: u64) -> Entry {
@@ -100,6 +108,7 @@ impl<'a> Control<'a> {
             chunk: word(0) % CHUNKS,
             used: word(4),
             thread: word(8),
+            fs_base: self.memory.word64(at + 16).load(Relaxed),
         }
     }
 }

@@ -12,7 +12,7 @@ pub const CHUNKS: u32 = 4;
 pub const HOLE: u64 = 8192;
 
 /// Bytes of the control area.
-pub const CONTROL: u64 = 64 * 1024;
+pub const CONTROL: u64 = 128 * 1024;
 
 /// The most slots that the control area has room for.
 pub const MAX_SLOTS: u32 = 512;

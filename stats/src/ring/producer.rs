@@ -14,7 +14,16 @@ use crate::protocol::ThreadNumber;
 pub struct Producer {
     memory: SharedMemory,
     layout: Layout,
-    threads: Vec<Option<ThreadNumber>>,
+    owners: Vec<Option<Owner>>,
+}
+
+/// The thread that has a slot.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    thread: ThreadNumber,
+    /// Its fs base, and what it was at the beginning of the chunk.
+    fs_base: u64,
+    fs_base_at_start: u64,
 }
 
 impl Producer {
@@ -29,7 +38,7 @@ impl Producer {
         Ok(Producer {
             memory,
             layout,
-            threads: vec![None; layout.slots as usize],
+            owners: vec![None; layout.slots as usize],
         })
     }
 
@@ -43,19 +52,30 @@ impl Producer {
     /// # Panics
     /// When there is no such slot, or it is open.
     pub fn open(&mut self, slot: u32, thread: ThreadNumber) {
-        let owner = &mut self.threads[slot as usize];
+        let owner = &mut self.owners[slot as usize];
         assert!(owner.is_none(), "slot {slot} of the streams is in use");
-        *owner = Some(thread);
+        *owner = Some(Owner {
+            thread,
+            fs_base: 0,
+            fs_base_at_start: 0,
+        });
     }
 
     /// Takes a slot from its thread. Its filled chunks must have been published.
     pub fn close(&mut self, slot: u32) {
-        self.threads[slot as usize] = None;
+        self.owners[slot as usize] = None;
     }
 
     /// The thread that has the slot.
     pub fn thread(&self, slot: u32) -> Option<ThreadNumber> {
-        self.threads[slot as usize]
+        self.owners[slot as usize].map(|owner| owner.thread)
+    }
+
+    /// An event says that the slot's thread has another fs base from here on.
+    pub fn set_fs_base(&mut self, slot: u32, base: u64) {
+        if let Some(owner) = &mut self.owners[slot as usize] {
+            owner.fs_base = base;
+        }
     }
 
     /// A place where the slot's thread can go on writing, if one of its chunks is free. `after` is the chunk
@@ -70,15 +90,16 @@ impl Producer {
     ///
     /// # Panics
     /// When the slot is not open, or the cursor is not in a chunk.
-    pub fn publish(&self, filled: Cursor) -> bool {
+    pub fn publish(&mut self, filled: Cursor) -> bool {
         let Cursor { slot, chunk, at } = filled;
         assert!(
             chunk < CHUNKS && at <= self.layout.chunk_bytes,
             "{filled:?} is not in a chunk"
         );
-        let thread = self
-            .thread(slot)
-            .expect("a stream is published by the thread that has it");
+        let owner = self.owners[slot as usize].as_mut();
+        let owner = owner.expect("a stream is published by the thread that has it");
+        let fs_base = std::mem::replace(&mut owner.fs_base_at_start, owner.fs_base);
+        let thread = owner.thread;
         let control = self.control();
         control.busy(slot, chunk).store(1, Relaxed);
         let number = control.published().load(Relaxed);
@@ -87,10 +108,16 @@ impl Producer {
             chunk,
             used: at,
             thread,
+            fs_base,
         };
         control.set_entry(number, entry);
         control.published().store(number + 1, SeqCst);
         control.set_consumer_asleep(false)
+    }
+
+    /// Instructions that the consumer has counted so far.
+    pub fn instructions(&self) -> u64 {
+        self.control().instructions().load(Relaxed)
     }
 
     /// Says that the producer waits for a free chunk (then look once more before sleeping), or no longer.

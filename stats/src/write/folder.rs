@@ -43,6 +43,12 @@ pub fn check_destination(dir: &Path, existing: Existing) -> Result<(), WriteErro
     Ok(())
 }
 
+/// Where process `pid` writes while the folder is not yet whole.
+pub fn partial_folder(dir: &Path, pid: u32) -> PathBuf {
+    let destination = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    beside(&destination, "partial", pid)
+}
+
 /// `DIR.partial-PID`; dropping it removes it.
 pub(super) struct PartialFolder {
     path: PathBuf,
@@ -56,7 +62,7 @@ impl PartialFolder {
         check_destination(dir, existing)?;
         // A link to a folder stays one: what it leads to is replaced.
         let destination = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-        let path = beside(&destination, "partial");
+        let path = beside(&destination, "partial", std::process::id());
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(|error| WriteError::io(parent, error))?;
         }
@@ -77,7 +83,7 @@ impl PartialFolder {
     pub(super) fn finish(self) -> Result<(), WriteError> {
         check_destination(&self.destination, self.existing)?;
         let failed = |error| WriteError::io(&self.destination, error);
-        let old = beside(&self.destination, "old");
+        let old = beside(&self.destination, "old", std::process::id());
         let replaced = self.existing == Existing::Replace && self.destination.exists();
         if replaced {
             fs::rename(&self.destination, &old).map_err(failed)?;
@@ -98,8 +104,8 @@ impl Drop for PartialFolder {
     }
 }
 
-fn beside(dir: &Path, what: &str) -> PathBuf {
+fn beside(dir: &Path, what: &str, pid: u32) -> PathBuf {
     let mut name = dir.as_os_str().to_owned();
-    name.push(format!(".{what}-{}", std::process::id()));
+    name.push(format!(".{what}-{pid}"));
     name.into()
 }

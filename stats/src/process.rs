@@ -1,0 +1,263 @@
+//! The statistics process: takes messages and chunks from the supervisor, counts, writes the folder.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
+
+use crate::client::SERVE;
+use crate::collect::{CollectError, Collector};
+use crate::frame::{self, FrameReader};
+use crate::protocol::{Answer, Finish, Message};
+use crate::ring::consumer::Consumer;
+use crate::summary;
+use crate::write::{Existing, Listing, WriteError, write_listed};
+
+/// How long to look for chunks before going to sleep. Waking up takes the supervisor longer than this.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// Runs the process: `arguments` are those after its name.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.collect();
+    let Some(cpus) = cpus(&arguments) else {
+        eprintln!("fits-stats: fits starts this program by itself; there is no other use for it");
+        return ExitCode::from(2);
+    };
+    match set_up(&cpus).and_then(|(socket, memory)| serve(socket, memory)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fits-stats: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The CPUs to run on, if these are the arguments that a supervisor gives.
+fn cpus(arguments: &[OsString]) -> Option<Vec<usize>> {
+    let (first, cpus) = arguments.split_first()?;
+    let number = |cpu: &OsString| cpu.to_str()?.parse().ok();
+    (first == SERVE).then(|| cpus.iter().map(number).collect())?
+}
+
+/// Takes socket and memory from standard input and output, which then lead nowhere.
+fn set_up(cpus: &[usize]) -> io::Result<(UnixStream, OwnedFd)> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    let memory = io::stdout().as_fd().try_clone_to_owned()?;
+    let nowhere = File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&nowhere)?;
+    dup2_stdout(&nowhere)?;
+    // What the terminal sends to all goes to the supervisor as well, which decides.
+    let mut terminal = SigSet::empty();
+    for signal in [
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGHUP,
+        Signal::SIGTSTP,
+    ] {
+        terminal.add(signal);
+    }
+    terminal.thread_block()?;
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(*cpu)?;
+    }
+    if !cpus.is_empty() {
+        sched_setaffinity(Pid::from_raw(0), &set)?;
+    }
+    Ok((UnixStream::from(socket), memory))
+}
+
+/// Serves one run, until it is finished or the supervisor is gone.
+pub fn serve(socket: UnixStream, memory: OwnedFd) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let mut server = Server {
+        socket,
+        frames: FrameReader::default(),
+        consumer: Consumer::open(memory)?,
+        collector: Collector::default(),
+    };
+    match server.run() {
+        Ok(None) => Ok(()),
+        Ok(Some(finish)) => {
+            let Server {
+                socket, collector, ..
+            } = server;
+            answer(&socket, &conclude(collector, *finish))
+        }
+        Err(error) => answer(&server.socket, &Answer::Failed(error.to_string())),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("{0}")]
+    Collect(#[from] CollectError),
+    #[error("the channel to the supervisor failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+struct Server {
+    socket: UnixStream,
+    frames: FrameReader,
+    consumer: Consumer,
+    collector: Collector,
+}
+
+/// What came over the socket.
+enum Inbox {
+    Nothing,
+    Something,
+    Finish(Box<Finish>),
+    Closed,
+}
+
+impl Server {
+    /// Counts until the run is finished; nothing if the supervisor is gone before.
+    fn run(&mut self) -> Result<Option<Box<Finish>>, ServeError> {
+        let mut idle_since: Option<Instant> = None;
+        loop {
+            // In this order: whatever a chunk refers to was sent before the chunk was published.
+            let published = self.consumer.published();
+            let inbox = self.receive()?;
+            let counted = self.count_chunks(published)?;
+            match inbox {
+                Inbox::Finish(finish) => {
+                    self.count_chunks(self.consumer.published())?;
+                    return Ok(Some(finish));
+                }
+                Inbox::Closed => return Ok(None),
+                Inbox::Nothing if !counted => {
+                    let since = *idle_since.get_or_insert_with(Instant::now);
+                    self.wait(since)?;
+                }
+                Inbox::Nothing | Inbox::Something => idle_since = None,
+            }
+        }
+    }
+
+    /// Takes all messages that have arrived.
+    fn receive(&mut self) -> Result<Inbox, ServeError> {
+        let mut bytes = [0; 64 * 1024];
+        let mut inbox = Inbox::Nothing;
+        loop {
+            match self.socket.read(&mut bytes) {
+                Ok(0) => return Ok(Inbox::Closed),
+                Ok(count) => self.frames.push(&bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(inbox),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // The supervisor ended without having read all that we sent.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Ok(Inbox::Closed);
+                }
+                Err(error) => return Err(error.into()),
+            }
+            inbox = Inbox::Something;
+            while let Some(message) = self.frames.take()? {
+                match message {
+                    Message::Finish(finish) => return Ok(Inbox::Finish(finish)),
+                    message => self.collector.message(message)?,
+                }
+            }
+            self.consumer
+                .set_instructions(self.collector.instructions());
+        }
+    }
+
+    /// Counts chunks until so many have been taken altogether; whether there were any.
+    fn count_chunks(&mut self, published: u64) -> Result<bool, ServeError> {
+        let mut any = false;
+        while self.consumer.taken() < published {
+            let Some(chunk) = self.consumer.take()? else {
+                break;
+            };
+            let rows = self.consumer.rows(&chunk);
+            self.collector
+                .chunk(chunk.thread(), rows, chunk.used(), chunk.fs_base())?;
+            self.consumer
+                .set_instructions(self.collector.instructions());
+            if self.consumer.hand_back(chunk) {
+                self.nudge()?;
+            }
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// Waits for something to do: looks out for chunks at first, then sleeps.
+    fn wait(&self, idle_since: Instant) -> io::Result<()> {
+        if idle_since.elapsed() < SPIN {
+            for _ in 0..200 {
+                if self.consumer.has_chunk() {
+                    break;
+                }
+                std::hint::spin_loop();
+            }
+            return Ok(());
+        }
+        self.consumer.set_asleep(true);
+        if !self.consumer.has_chunk() {
+            let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.consumer.set_asleep(false);
+        Ok(())
+    }
+
+    /// Wakes the supervisor. If its socket is full, it will not sleep.
+    fn nudge(&mut self) -> io::Result<()> {
+        match self.socket.write(&frame::NUDGE) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes the folder.
+fn conclude(collector: Collector, finish: Finish) -> Answer {
+    match write(collector, finish) {
+        Ok(summary) => Answer::Written { summary },
+        Err(error) => Answer::Failed(error.to_string()),
+    }
+}
+
+fn write(collector: Collector, finish: Finish) -> Result<String, WriteError> {
+    let Finish {
+        out,
+        replace,
+        mut info,
+    } = finish;
+    let (statistics, notes) = collector.finish();
+    info.level = statistics.level;
+    info.warnings.extend(notes);
+    let existing = if replace {
+        Existing::Replace
+    } else {
+        Existing::Refuse
+    };
+    let listing = Listing::new(&statistics);
+    write_listed(&out, existing, &statistics, &listing, &info)?;
+    Ok(summary::render(&statistics, &listing, &info))
+}
+
+/// Sends the answer. A supervisor that is gone needs none.
+fn answer(socket: &UnixStream, answer: &Answer) -> io::Result<()> {
+    socket.set_nonblocking(false)?;
+    let mut bytes = Vec::new();
+    frame::append(&mut bytes, answer)?;
+    let mut socket = socket;
+    match socket.write_all(&bytes) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
