@@ -57,18 +57,8 @@ impl UnitTemplate {
     /// The basic blocks that the first `executed` instructions of this unit make up, as start and length, prefix included.
     /// The last one has ended if the unit was interrupted there, or ran to its end and `ends_block`.
     pub fn blocks(&self, executed: u32) -> impl Iterator<Item = (u64, u32)> {
-        let starts = self.starts.iter().map(|&start| u32::from(start));
-        let begins = std::iter::once(0).chain(starts.clone());
-        let ends = starts
-            .chain(std::iter::once(executed))
-            .map(move |end| end.min(executed));
-        begins
-            .zip(ends)
-            .filter(|(begin, end)| begin < end)
-            .map(|(begin, end)| match self.prefix {
-                Some(prefix) if begin == 0 => (prefix.pc, prefix.instructions + end),
-                _ => (self.instructions[begin as usize].pc, end - begin),
-            })
+        let pc = |index: usize| self.instructions[index].pc;
+        blocks(self.prefix, &self.starts, executed, pc)
     }
 
     /// The last of [`UnitTemplate::blocks`]; without instructions, the prefix.
@@ -78,6 +68,27 @@ impl UnitTemplate {
             .map_or((self.pc, 0), |prefix| (prefix.pc, prefix.instructions));
         self.blocks(executed).last().unwrap_or(prefix)
     }
+}
+
+/// [`UnitTemplate::blocks`] of a unit that is taken apart; `pc` is the address of an instruction by its number.
+pub fn blocks(
+    prefix: Option<Prefix>,
+    starts: &[u16],
+    executed: u32,
+    pc: impl Fn(usize) -> u64,
+) -> impl Iterator<Item = (u64, u32)> {
+    let starts = starts.iter().map(|&start| u32::from(start));
+    let begins = std::iter::once(0).chain(starts.clone());
+    let ends = starts
+        .chain(std::iter::once(executed))
+        .map(move |end| end.min(executed));
+    begins
+        .zip(ends)
+        .filter(|(begin, end)| begin < end)
+        .map(move |(begin, end)| match prefix {
+            Some(prefix) if begin == 0 => (prefix.pc, prefix.instructions + end),
+            _ => (pc(begin as usize), end - begin),
+        })
 }
 
 /// The part of a basic block before a unit.

@@ -56,6 +56,7 @@ fn unit() -> UnitTemplate {
             bytes: MOV.to_vec(),
             values: vec![value.clone(), value],
         }],
+        starts: Vec::new(),
         memory: Vec::new(),
     }
 }

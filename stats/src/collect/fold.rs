@@ -6,7 +6,7 @@ use super::shape::{Shape, members};
 use super::steps::Steps;
 use super::unit::{Unit, Values};
 use super::worker::Worker;
-use crate::model::{BlockKey, HistogramKind, InstructionStatistics, OperandStatistics, Statistics};
+use crate::model::{HistogramKind, InstructionStatistics, OperandStatistics, Statistics};
 use crate::register::Reg;
 use crate::template::{Bits, Run};
 
@@ -112,11 +112,7 @@ fn fold_tally(tally: &Tally, statistics: &mut Statistics, totals: &mut RegisterT
     for (register, points) in &unit.points {
         totals.points[usize::from(*register)] += executions * u64::from(*points);
     }
-    if unit.ends_block {
-        let block = BlockKey {
-            pc: unit.block.pc,
-            instructions: unit.block.instructions + unit.length(),
-        };
+    for block in unit.ended_blocks() {
         *statistics.blocks.entry(block).or_default() += executions;
     }
 }

@@ -93,10 +93,7 @@ impl Steps {
         window: &mut Window,
         pages: &mut Pages,
     ) -> Result<(), CollectError> {
-        let event = |what| CollectError::Event {
-            pc: unit.block.pc,
-            what,
-        };
+        let event = |what| CollectError::Event { pc: unit.pc, what };
         let executed = executed as usize;
         let instructions = unit.instructions.get(..executed);
         let instructions = instructions.ok_or_else(|| event("a unit was left behind its end"))?;
@@ -128,18 +125,16 @@ impl Steps {
             };
             pages.accesses(bytes, iterations(access, row));
         }
-        let instructions = unit.block.instructions + executed as u32;
-        self.block(unit.block.pc, instructions, 1);
+        for block in unit.blocks(executed as u32) {
+            self.block(block, 1);
+        }
         Ok(())
     }
 
     /// Counts executions of a block; one without instructions is none.
-    pub fn block(&mut self, pc: u64, instructions: u32, executions: u64) {
-        if instructions != 0 {
-            *self
-                .blocks
-                .entry(BlockKey { pc, instructions })
-                .or_default() += executions;
+    pub fn block(&mut self, block: BlockKey, executions: u64) {
+        if block.instructions != 0 {
+            *self.blocks.entry(block).or_default() += executions;
         }
     }
 

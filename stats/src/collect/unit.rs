@@ -7,10 +7,10 @@ use super::error::CollectError;
 use super::kernels::UNTOUCHED;
 use super::lifetime::GROUPS;
 use super::shape::{OperandValue, Shape, Shapes, members};
-use crate::model::{InstructionBytes, InstructionKey};
+use crate::model::{BlockKey, InstructionBytes, InstructionKey};
 use crate::register::Reg;
 use crate::template::{
-    Bits, Prefix, ROW_ALIGN, ROW_LIMIT, Run, Slot, UNIT_LIMIT, UnitId, UnitTemplate,
+    Bits, Prefix, ROW_ALIGN, ROW_LIMIT, Run, Slot, UNIT_LIMIT, UnitId, UnitTemplate, blocks,
 };
 
 /// The longest unit in instructions.
@@ -21,8 +21,12 @@ const MAX_INSTRUCTIONS: usize = UNTOUCHED as usize - 1;
 pub struct Unit {
     /// Its number.
     pub id: UnitId,
-    /// Where its basic block begins, and the instructions of the block before the unit.
-    pub block: Prefix,
+    /// Guest address of its first instruction.
+    pub pc: u64,
+    /// The part of its first basic block before it.
+    prefix: Option<Prefix>,
+    /// Which instructions begin a basic block; the first is left out.
+    starts: Box<[u16]>,
     /// Its basic block ends with it.
     pub ends_block: bool,
     /// Bytes of its rows; 0 if it has none.
@@ -95,10 +99,9 @@ impl Unit {
         let (effects, points) = lifetimes(&instructions);
         Ok(Unit {
             id,
-            block: template.prefix.unwrap_or(Prefix {
-                pc: template.pc,
-                instructions: 0,
-            }),
+            pc: template.pc,
+            prefix: template.prefix,
+            starts: template.starts.into(),
             ends_block: template.ends_block,
             row_bytes: template.row_bytes as usize,
             runs: runs.copied().collect(),
@@ -112,6 +115,24 @@ impl Unit {
     /// The number of its instructions.
     pub fn length(&self) -> u32 {
         self.instructions.len() as u32
+    }
+
+    /// The basic blocks that the first `executed` of its instructions make up, when the last one has ended.
+    pub fn blocks(&self, executed: u32) -> impl Iterator<Item = BlockKey> {
+        let pc = |index: usize| self.instructions[index].key.pc;
+        let cut = self.prefix.filter(|_| executed == 0);
+        let before = cut.map(|prefix| (prefix.pc, prefix.instructions));
+        blocks(self.prefix, &self.starts, executed, pc)
+            .chain(before)
+            .filter(|(_, instructions)| *instructions != 0)
+            .map(|(pc, instructions)| BlockKey { pc, instructions })
+    }
+
+    /// The basic blocks that a complete execution ends.
+    pub fn ended_blocks(&self) -> impl Iterator<Item = BlockKey> {
+        let all = self.blocks(self.length()).count();
+        let ended = if self.ends_block { all } else { all - 1 };
+        self.blocks(self.length()).take(ended)
     }
 
     /// The values of each instruction and where their bits come from, in order.
@@ -174,6 +195,12 @@ fn check(template: &UnitTemplate) -> Result<(), &'static str> {
             "an instruction's length is impossible",
         )?;
     }
+    let ascending = template.starts.is_sorted_by(|a, b| a < b);
+    let inner = template
+        .starts
+        .iter()
+        .all(|&start| (1..length).contains(&start.into()));
+    ensure(ascending && inner, "its basic blocks begin outside of it")?;
     for access in &template.memory {
         let (before, after) = access.repeat.unzip();
         for slot in [access.base, access.index, before, after]

@@ -11,9 +11,10 @@ use super::lifetime::Window;
 use super::scan::{Counts, Rows, Stop};
 use super::steps::Steps;
 use super::unit::Unit;
+use crate::model::BlockKey;
 use crate::protocol::{Event, ThreadNumber};
 use crate::ring::event::{Inline, decode};
-use crate::template::{ROW_ALIGN, ROW_HEADER};
+use crate::template::{Prefix, ROW_ALIGN, ROW_HEADER};
 
 /// Events that were too long for a row, by number.
 pub type LongEvents = Arc<Mutex<FxHashMap<u64, Event>>>;
@@ -113,7 +114,9 @@ impl Worker {
                     .ok_or(CollectError::UnknownUnit(unit))?;
                 steps.partial(&unit, executed, &row, fs, window, counts.pages())?;
             }
-            Event::Block(block) => steps.block(block.pc, block.instructions, 1),
+            Event::Block(Prefix { pc, instructions }) => {
+                steps.block(BlockKey { pc, instructions }, 1);
+            }
             Event::Syscall { number, error } => steps.syscall(number, error),
         }
         Ok(())
