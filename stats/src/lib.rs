@@ -9,6 +9,7 @@
 //! - [`symbols`], [`functions`]: modules, functions and source lines of addresses; code put together by function.
 //! - [`write`](mod@write), [`summary`]: the files of a golden run, and what the terminal shows of it.
 //! - [`folder`], [`compare`](mod@compare): golden folders read again, two of them compared.
+//! - [`report`]: a golden folder as a page for the browser.
 
 pub mod client;
 pub mod collect;
@@ -22,6 +23,7 @@ pub mod pictures;
 pub mod process;
 pub mod protocol;
 pub mod register;
+pub mod report;
 pub mod ring;
 pub mod summary;
 pub mod symbols;
