@@ -187,6 +187,17 @@ pub fn is_rep(instruction: &Instruction) -> bool {
         && (instruction.has_rep_prefix() || instruction.has_repne_prefix())
 }
 
+/// Bytes that one access to `used`, one of [`Facts::memory`] of `instruction`, touches: of one element for a `rep`, whose total
+/// iced-x86 can't know.
+pub fn access_bytes(instruction: &Instruction, used: &UsedMemory) -> usize {
+    let size = if is_rep(instruction) {
+        instruction.memory_size()
+    } else {
+        used.memory_size()
+    };
+    size.size()
+}
+
 fn may_leave_flags(instruction: &Instruction) -> bool {
     use Mnemonic::{Rcl, Rcr, Rol, Ror, Sal, Sar, Shl, Shld, Shr, Shrd};
     let shift = matches!(

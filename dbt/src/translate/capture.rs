@@ -9,7 +9,7 @@ use super::state::{Address, Captured, State};
 use super::writer::Writer;
 use crate::layout::FXSAVE;
 use crate::unit::Place;
-use fits_stats::facts::{Operand, reads, writes};
+use fits_stats::facts::{Operand, access_bytes, reads, writes};
 use fits_stats::register::Reg;
 use fits_stats::template::{MemoryAccess, Slot, Value};
 use iced_x86::{MemoryOperand, OpKind, Register, UsedMemory};
@@ -208,7 +208,8 @@ impl<'a, 'b> Capturer<'a, 'b> {
     pub(super) fn addresses(&mut self, number: usize, guest: &Guest) -> Result<(), TranslateError> {
         let first = self.writer.memory.len();
         for used in &guest.facts.memory {
-            let access = self.access(number, used);
+            let mut access = self.access(number, used);
+            access.bytes = access_bytes(&guest.instruction, used) as u32;
             self.writer.memory.push(access);
         }
         if guest.facts.rep {

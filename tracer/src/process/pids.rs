@@ -12,6 +12,7 @@ const WANTED: i32 = 300_000;
 const STRIDE: i32 = 64;
 const TRIES: i32 = 32;
 const ROOM: i32 = 2768;
+const LAST: &str = "/proc/sys/kernel/ns_last_pid";
 
 /// Which numbers processes and threads get.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct PidPlan {
     controlled: bool,
     /// The next thread's or child's number, while they can be fixed.
     next: Option<i32>,
+    /// The system's own last number, put back once the planned one is taken: others must not be led to our numbers.
+    system: Option<String>,
     warning: Option<String>,
 }
 
@@ -27,6 +30,7 @@ impl PidPlan {
         Self {
             controlled: environment.is_controlled(),
             next: None,
+            system: None,
             warning: None,
         }
     }
@@ -57,7 +61,11 @@ impl PidPlan {
     /// To be called before a thread of the target makes a thread or child: the number it gets is then the next of the plan.
     pub fn prepare_clone(&mut self) {
         let Some(next) = self.next else { return };
-        if std::fs::write("/proc/sys/kernel/ns_last_pid", (next - 1).to_string()).is_err() {
+        let system = std::fs::read_to_string(LAST).ok();
+        if std::fs::write(LAST, (next - 1).to_string()).is_ok() {
+            // A second thread at it at the same time finds our own number there.
+            self.system = self.system.take().or(system);
+        } else {
             self.next = None;
             self.warn("thread numbers could not be fixed (/proc/sys/kernel/ns_last_pid cannot be written)");
         }
@@ -65,6 +73,10 @@ impl PidPlan {
 
     /// To be called with the number that it got.
     pub fn made(&mut self, tid: Pid) {
+        if let Some(system) = self.system.take() {
+            // Failing leaves the system's numbers high, which is no error.
+            let _ = std::fs::write(LAST, system.trim());
+        }
         if let Some(next) = self.next {
             if next != tid.as_raw() {
                 self.warn("a thread did not get the number planned for it");

@@ -88,27 +88,33 @@ impl Memory {
         Ok(u64::from_le_bytes(word))
     }
 
-    /// Reads several places in one system call; whether all of them could be read.
-    ///
-    /// # Errors
-    /// When the process is gone.
-    pub fn read_pieces(&self, pieces: &mut [(u64, &mut [u8])]) -> Result<bool> {
-        let wanted: usize = pieces.iter().map(|(_, buffer)| buffer.len()).sum();
-        let remote: Vec<_> = pieces
+    /// Reads several places, one after the other into `buffer`, in one system call; whether all of them could be read.
+    #[must_use]
+    pub fn gather(&self, places: &[(u64, usize)], buffer: &mut [u8]) -> bool {
+        let wanted = buffer.len();
+        if wanted == 0 {
+            return true;
+        }
+        let remote: Vec<_> = places
             .iter()
-            .map(|(address, buffer)| RemoteIoVec {
-                base: *address as usize,
-                len: buffer.len(),
+            .filter(|place| place.1 > 0)
+            .map(|&(address, length)| RemoteIoVec {
+                base: address as usize,
+                len: length,
             })
             .collect();
-        let mut local: Vec<_> = pieces
-            .iter_mut()
-            .map(|(_, buffer)| IoSliceMut::new(buffer))
-            .collect();
-        match process_vm_readv(self.pid, &mut local, &remote) {
-            Ok(read) => Ok(read == wanted),
-            Err(Errno::EFAULT | Errno::EIO | Errno::EINVAL) => Ok(false),
-            Err(errno) => Err(self.error("read", 0, wanted, errno)),
+        process_vm_readv(self.pid, &mut [IoSliceMut::new(buffer)], &remote) == Ok(wanted)
+    }
+
+    /// The same by single reads; what can't be read is zero.
+    pub fn gather_singly(&self, places: &[(u64, usize)], buffer: &mut [u8]) {
+        let mut rest = buffer;
+        for &(address, length) in places {
+            let (place, others) = rest.split_at_mut(length);
+            if self.read(address, place).is_err() {
+                place.fill(0);
+            }
+            rest = others;
         }
     }
 

@@ -283,7 +283,7 @@ pub fn wait_for(tid: Pid) -> Result<Waited> {
     }
 }
 
-/// Waits for any child or traced thread. `None`: interrupted by a signal to ourselves, or no child is left
+/// Waits for any child or traced thread of the calling operating-system thread. `None`: interrupted by a signal to ourselves, or no child is left
 /// ([`Error::Gone`] is not an error here: the caller knows what it is waiting for).
 ///
 /// # Errors
@@ -301,7 +301,7 @@ pub fn try_wait_any() -> Result<Option<Waited>> {
 }
 
 fn any(flags: i32) -> Result<Option<Waited>> {
-    match sys::wait(-1, flags) {
+    match sys::wait(-1, flags | libc::__WNOTHREAD) {
         Ok(Some((tid, status))) => classify(tid, status).map(Some),
         Ok(None) | Err(Errno::EINTR | Errno::ECHILD) => Ok(None),
         Err(errno) => Err(Error::Ptrace {

@@ -27,6 +27,8 @@ pub enum Kind {
     Rdpid,
     /// It pushes the flags, among them the trap flag of a single step.
     PushFlags,
+    /// It pops the flags: the kernel's record of who set the trap flag is wrong after a step over it.
+    PopFlags,
     /// `int3` or `int1`: `SIGTRAP` follows, with rip after it.
     Breakpoint,
     /// It loads `ss`: the processor does not trap after it, but after the next instruction.
@@ -183,6 +185,8 @@ fn kind(instruction: &Instruction, facts: &Facts) -> Kind {
         Mnemonic::Rdtscp => Kind::Rdtscp,
         Mnemonic::Rdpid => Kind::Rdpid,
         Mnemonic::Pushf | Mnemonic::Pushfd | Mnemonic::Pushfq => Kind::PushFlags,
+        Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => Kind::PopFlags,
+        Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq => Kind::PopFlags,
         Mnemonic::Int3 | Mnemonic::Int1 => Kind::Breakpoint,
         Mnemonic::Int if instruction.code() == Code::Int_imm8 && instruction.immediate8() == 3 => {
             Kind::Breakpoint

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use fits_stats::facts::{Access, reads, writes};
+use fits_stats::facts::{Access, access_bytes, reads, writes};
 use fits_stats::protocol::{Level, Step, StepMemory};
 use iced_x86::Register;
 
@@ -148,7 +148,7 @@ impl Pending {
         };
         let backward = self.decoded.facts.rep && self.registers.eflags & DIRECTION != 0;
         let access = |used: &iced_x86::UsedMemory| {
-            let size = used.memory_size().size() as u64;
+            let size = access_bytes(&self.decoded.instruction, used) as u64;
             let address = used
                 .virtual_address(0, |register, _, _| Some(view.address_part(register)))
                 .unwrap_or_default();
