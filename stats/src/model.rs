@@ -162,10 +162,8 @@ impl Statistics {
 
     /// Counts `times` occurrences of `value` in a distribution.
     pub fn record(&mut self, kind: HistogramKind, value: u64, times: u64) {
-        self.histograms
-            .entry(kind)
-            .or_insert_with(new_histogram)
-            .saturating_record_n(value, times);
+        let histogram = self.histograms.entry(kind).or_insert_with(new_histogram);
+        record_n(histogram, value, times);
     }
 
     /// Adds everything that `other` counted. Exact in any order, because all of it is sums.
@@ -204,7 +202,7 @@ impl Statistics {
         let own = self.histograms.entry(kind).or_insert_with(new_histogram);
         for bucket in histogram.iter_recorded() {
             let value = bucket.value_iterated_to();
-            own.saturating_record_n(value, bucket.count_at_value());
+            record_n(own, value, bucket.count_at_value());
         }
     }
 }
@@ -214,6 +212,12 @@ pub fn new_histogram() -> Histogram<u64> {
     let mut histogram = Histogram::new(3).expect("three significant digits are within 0 to 5");
     histogram.auto(true);
     histogram
+}
+
+fn record_n(histogram: &mut Histogram<u64>, value: u64, times: u64) {
+    histogram
+        .record_n(value, times)
+        .expect("a histogram of `new_histogram` grows to any value");
 }
 
 fn append_new<T: PartialEq>(own: &mut Vec<T>, other: Vec<T>) {

@@ -70,3 +70,18 @@ fn a_value_counts_for_every_bit_of_its_width() {
     assert_eq!(operand.ones[11], 1);
     assert_eq!(operand.zeros(1), 1);
 }
+
+#[test]
+fn distributions_take_values_of_any_size() {
+    let mut statistics = Statistics::new(Level::Full);
+    let mut other = Statistics::new(Level::Full);
+    for value in [0, 5_000, u64::MAX] {
+        statistics.record(HistogramKind::RegisterLifetime, value, 1);
+        other.record(HistogramKind::RegisterLifetime, value, 1);
+    }
+    statistics.merge(other);
+    let histogram = &statistics.histograms[&HistogramKind::RegisterLifetime];
+    assert_eq!(histogram.len(), 6);
+    assert_eq!(histogram.count_at(5_000), 2);
+    assert_eq!(histogram.max(), u64::MAX);
+}

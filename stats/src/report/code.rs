@@ -14,6 +14,10 @@ use crate::summary::{grouped, readable_name};
 /// The list of functions; each one's instructions appear when it is opened.
 pub(super) fn section(data: &Data) -> String {
     let total = data.summary.instructions;
+    let hottest = data
+        .functions
+        .first()
+        .map_or(0, |function| function.executions);
     let mut out = coverage_note(data);
     out.push_str(
         "<p class=\"tools\"><label for=\"filter\">Show functions whose name contains</label> \
@@ -36,7 +40,7 @@ pub(super) fn section(data: &Data) -> String {
              <span class=\"name\"><code{class}>{}</code> <small>{}</small></span>\
              <span class=\"counts\">{} executions of {} instructions</span>\
              </summary></details>",
-            share * 100.0,
+            ratio(function.executions, hottest) * 100.0,
             percent_text(share),
             Escaped(&name),
             Escaped(function.module_name()),
@@ -44,7 +48,7 @@ pub(super) fn section(data: &Data) -> String {
             grouped(function.members.len() as u64),
         );
     }
-    out.push_str("</div>\n<noscript><p>The listings need JavaScript.</p></noscript>\n");
+    out.push_str("</div>\n<p><button type=\"button\" id=\"all\" hidden></button></p>\n<noscript><p>The listings need JavaScript.</p></noscript>\n");
     out
 }
 

@@ -161,19 +161,33 @@
       if (details.open && details.children.length === 1) fill(details, data.functions[details.dataset.index]);
     });
   }
+  // The hottest ones first; the rest on demand, or when a name is looked for.
+  const FIRST = 25;
   const filter = document.getElementById("filter");
-  filter.addEventListener("input", () => {
+  const all = document.getElementById("all");
+  let complete = functions.length <= FIRST;
+  const choose = () => {
     const wanted = filter.value.trim().toLowerCase();
     let shown = 0;
     let last = null;
-    for (const details of functions) {
-      details.hidden = !details.querySelector(".name").textContent.toLowerCase().includes(wanted);
+    functions.forEach((details, index) => {
+      const named = details.querySelector(".name").textContent.toLowerCase().includes(wanted);
+      details.hidden = !named || (!wanted && !complete && index >= FIRST);
       details.classList.remove("last");
       if (!details.hidden) { shown += 1; last = details; }
-    }
+    });
     if (last) last.classList.add("last");
     document.getElementById("filtered").textContent = wanted ? `${shown} of ${functions.length} functions` : "";
+    all.hidden = complete || wanted !== "";
+    all.textContent = `Show all ${functions.length} functions`;
+  };
+  filter.addEventListener("input", choose);
+  all.addEventListener("click", () => {
+    complete = true;
+    choose();
+    functions[FIRST].querySelector("summary").focus();
   });
+  choose();
 
   // Register pictures: one lane for values read, one for values written; 64 bits a line.
   const readout = document.getElementById("readout");
