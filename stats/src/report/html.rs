@@ -33,6 +33,20 @@ pub(super) enum Cell {
     Number(u64),
     /// A share of a whole from 0 to 1 with a bar; sorted by it.
     Share(f64),
+    /// HTML; sorted by a number.
+    Html {
+        /// What it is sorted by.
+        sort: u64,
+        /// The content.
+        html: String,
+    },
+    /// As [`Cell::Html`], set as numbers are.
+    HtmlNumber {
+        /// What it is sorted by.
+        sort: u64,
+        /// The content.
+        html: String,
+    },
     /// Nothing known.
     Empty,
 }
@@ -90,6 +104,10 @@ impl Display for Cell {
                     "<td class=\"num bar\" data-sort=\"{share}\" style=\"--p:{percent:.2}%\">{}</td>",
                     percent_text(*share)
                 )
+            }
+            Cell::Html { sort, html } => write!(f, "<td data-sort=\"{sort}\">{html}</td>"),
+            Cell::HtmlNumber { sort, html } => {
+                write!(f, "<td class=\"num\" data-sort=\"{sort}\">{html}</td>")
             }
             Cell::Empty => f.write_str("<td></td>"),
         }

@@ -3,13 +3,16 @@
 use std::fmt::Write as _;
 
 use super::data::{Data, PageRow};
-use super::html::Escaped;
+use super::html::{Cell, Escaped, Table};
 use crate::model::PAGE_SIZE;
 use crate::summary::grouped;
 
 /// A strip has at most so many cells; pages of larger regions share them.
 const MAX_CELLS: u64 = 192;
-const CELL: u64 = 10;
+/// Cells in a line of a strip.
+const COLUMNS: u64 = 48;
+/// Size of a cell on the page.
+const CELL: u64 = 8;
 /// A gap of so many untouched pages divides a region's strip.
 const MAX_GAP: u64 = 4096;
 
@@ -24,63 +27,88 @@ pub(super) fn section(data: &Data) -> String {
     pages.sort_by_key(|page| page.page);
     let together =
         |a: &&PageRow, b: &&PageRow| a.region == b.region && b.page - a.page <= MAX_GAP * PAGE_SIZE;
-    let mut out = "<p class=\"note\">One cell is a page of 4 KiB, or several where a region is \
-                   large; the darker, the more accesses (logarithmic). Pages that the program did not \
-                   touch are blank.</p>\n<div class=\"regions\">\n"
-        .to_owned();
-    for region in pages.chunk_by(together) {
-        out.push_str(&strip(region, hottest));
-    }
-    out.push_str("</div>\n");
-    out
+    let regions = pages.chunk_by(together).map(|pages| row(pages, hottest));
+    let table = Table {
+        caption: "Regions by address",
+        columns: &[
+            ("Region", false),
+            ("Pages", true),
+            ("Reads", true),
+            ("Writes", true),
+            ("Accesses by page", false),
+        ],
+        rows: regions.collect(),
+    };
+    format!(
+        "<p class=\"note\">A cell is a page of 4 KiB, or several where a region is large; the stronger \
+         its colour, the more accesses (logarithmic). Pages that the program did not touch are \
+         blank.</p>\n{table}"
+    )
 }
 
 fn accesses(page: &PageRow) -> u64 {
     page.reads + page.writes
 }
 
+fn row(pages: &[&PageRow], hottest: u64) -> Vec<Cell> {
+    let (first, last) = (pages[0].page, pages[pages.len() - 1].page);
+    let sum = |value: fn(&PageRow) -> u64| -> u64 { pages.iter().map(|page| value(page)).sum() };
+    let name = format!(
+        "{}<br><small>{first:#x} to {:#x}</small>",
+        Escaped(region_title(&pages[0].region)),
+        last + PAGE_SIZE
+    );
+    vec![
+        Cell::Html {
+            sort: first,
+            html: name,
+        },
+        Cell::Number(pages.len() as u64),
+        amount(sum(|page| page.reads), sum(|page| page.bytes_read)),
+        amount(sum(|page| page.writes), sum(|page| page.bytes_written)),
+        Cell::Html {
+            sort: first,
+            html: strip(pages, hottest),
+        },
+    ]
+}
+
+/// A number of accesses and of their bytes.
+fn amount(count: u64, size: u64) -> Cell {
+    let html = match count {
+        0 => "0".to_owned(),
+        _ => format!("{}<br><small>{}</small>", grouped(count), bytes(size)),
+    };
+    Cell::HtmlNumber { sort: count, html }
+}
+
 fn strip(pages: &[&PageRow], hottest: u64) -> String {
     let (first, last) = (pages[0].page, pages[pages.len() - 1].page);
     let span = (last - first) / PAGE_SIZE + 1;
     let per_cell = span.div_ceil(MAX_CELLS);
-    let sum = |value: fn(&PageRow) -> u64| -> u64 { pages.iter().map(|page| value(page)).sum() };
-    let mut out = format!(
-        "<section class=\"region\"><h3>{}</h3><p>{:#x} to {:#x}: {} pages touched, {} reads ({}), {} writes ({})</p>",
-        Escaped(region_title(&pages[0].region)),
-        first,
-        last + PAGE_SIZE,
-        grouped(pages.len() as u64),
-        grouped(sum(|page| page.reads)),
-        bytes(sum(|page| page.bytes_read)),
-        grouped(sum(|page| page.writes)),
-        bytes(sum(|page| page.bytes_written)),
-    );
     let cells = span.div_ceil(per_cell);
-    let rows = cells.div_ceil(64);
-    let columns = cells.min(64);
-    let _ = write!(
-        out,
+    let (columns, rows) = (cells.min(COLUMNS), cells.div_ceil(COLUMNS));
+    let mut out = format!(
         "<svg class=\"strip\" width=\"{}\" height=\"{}\" role=\"img\" aria-label=\"accesses by page\">",
         columns * CELL,
         rows * CELL,
     );
     for cell in pages.chunk_by(|a, b| cell_of(a, first, per_cell) == cell_of(b, first, per_cell)) {
         let index = cell_of(cell[0], first, per_cell);
-        let (reads, writes) = cell
-            .iter()
-            .fold((0, 0), |sum, p| (sum.0 + p.reads, sum.1 + p.writes));
-        let heat = heat(reads + writes, hottest);
+        let reads = cell.iter().map(|page| page.reads).sum();
+        let writes = cell.iter().map(|page| page.writes).sum();
         let _ = write!(
             out,
-            "<rect x=\"{}\" y=\"{}\" style=\"--h:{heat:.0}%\"><title>{:#x}: {} reads, {} writes</title></rect>",
-            index % 64 * CELL,
-            index / 64 * CELL,
+            "<rect x=\"{}\" y=\"{}\" style=\"--h:{:.0}%\"><title>{:#x}: {} reads, {} writes</title></rect>",
+            index % COLUMNS * CELL,
+            index / COLUMNS * CELL,
+            heat(reads + writes, hottest),
             cell[0].page,
             grouped(reads),
             grouped(writes),
         );
     }
-    out.push_str("</svg></section>\n");
+    out.push_str("</svg>");
     out
 }
 

@@ -196,17 +196,18 @@
     if (!seen) return `${register} bit ${bit}, ${access}: never seen`;
     return `${register} bit ${bit}, ${access}: 1 in ${((ones / seen) * 100).toFixed(2)} % (${grouped(ones)} ones, ${grouped(zeros)} zeros)`;
   };
-  const lane = (register, access, bits) => {
+  const lane = (register, access, bits, ruled) => {
     const CELL = 12;
     const lines = Math.ceil(bits.length / 64);
     const columns = Math.min(bits.length, 64);
-    const lineHeight = 26;
+    const head = ruled || lines > 1 ? 11.5 : 1.5;
+    const lineHeight = head + 15;
     const picture = svg("svg", {
       class: "bits", viewBox: `0 0 ${64 * CELL} ${lines * lineHeight}`, width: 64 * CELL, height: lines * lineHeight,
       tabindex: 0, role: "application", "aria-roledescription": "bit picture",
       "aria-label": `${register}, values ${access}, ${bits.length} bits. Arrow keys choose a bit.`,
     });
-    const place = (bit) => [(63 - (bit % 64)) * CELL + 0.5, (lines - 1 - Math.floor(bit / 64)) * lineHeight + 11.5];
+    const place = (bit) => [(63 - (bit % 64)) * CELL + 0.5, (lines - 1 - Math.floor(bit / 64)) * lineHeight + head];
     bits.forEach(([ones, zeros], bit) => {
       const [x, y] = place(bit);
       const cell = svg("rect", { x, y, width: CELL - 1, height: 13 });
@@ -216,7 +217,7 @@
       else if (zeros === 0) cell.classList.add("one");
       else cell.style.setProperty("--p", `${(ones / (ones + zeros)) * 100}%`);
       picture.append(cell);
-      if (bit % 8 === 0 || bit === columns - 1) {
+      if (head > 2 && (bit % 8 === 0 || bit === columns - 1)) {
         const text = svg("text", { x: x + CELL / 2 - 0.5, y: y - 3 });
         text.textContent = bit;
         picture.append(text);
@@ -253,9 +254,8 @@
     return make("div", { class: "lane" }, make("span", {}, access), picture);
   };
   const draw = (frame, register) => {
-    for (const access of ["read", "written"]) {
-      if (register[access].length) frame.append(lane(register.name, access, register[access]));
-    }
+    const seen = ["read", "written"].filter((access) => register[access].length);
+    seen.forEach((access, index) => frame.append(lane(register.name, access, register[access], index === 0)));
   };
   const pictures = document.getElementById("pictures");
   for (const register of pictures ? data.registers : []) {
