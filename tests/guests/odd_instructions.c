@@ -67,8 +67,10 @@ static uint64_t compare_exchange_16(uint64_t x) {
 
 #define EXPECT(call, value) CHECK_EQ(call, value)
 
-int main(void) {
-    for (uint64_t x = 1; x < 40; x++) {
+int main(int argc, char **argv) {
+    // `calm`: few rounds, and nothing whose values differ from run to run.
+    int calm = argc > 1 && strcmp(argv[1], "calm") == 0;
+    for (uint64_t x = 1; x < (calm ? 6 : 40); x++) {
         EXPECT(push_rsp(x), 0);
         EXPECT(pop_rsp(x), 0);
         EXPECT(push_at_rsp(x), x);
@@ -115,6 +117,7 @@ int main(void) {
     }
     no_operations(1);
     printf("control %#llx\n", (unsigned long long)save_control(0));
+    if (calm) return guest_end();
     // The processor keeps the address of the last x87 instruction: in a translated program it may be another one, so
     // only that it runs is checked.
     x87_pointer(0);

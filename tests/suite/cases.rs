@@ -1,0 +1,36 @@
+//! Tests whose cases are data: every row of a table, and every script, is a test with its own name.
+//!
+//! `cargo test --test cases -- hard/signal` runs those whose names contain that. `FITS_LONG=1` adds
+//! the long group. What this machine cannot run is listed as ignored, with the reason, and counted.
+
+mod behaviour;
+mod engine;
+mod exact;
+mod guests;
+mod hard_cases;
+mod inputs;
+mod known_failures;
+mod process;
+mod table;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn trials() -> Result<Vec<Trial>, String> {
+    let mut trials = hard_cases::trials()?;
+    trials.extend(exact::trials()?);
+    trials.extend(behaviour::trials()?);
+    Ok(trials)
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    match trials() {
+        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
