@@ -212,3 +212,6 @@ impl Collector {
         thread.append(window, &mut self.totals.points);
     }
 }
+
+#[cfg(test)]
+mod tests;
