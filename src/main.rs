@@ -1,2 +1,18 @@
 //! The command line of fits.
-fn main() {}
+
+mod cli;
+mod exit_code;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::run(cli::Cli::parse()) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("fits: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -8,7 +8,7 @@ use fits_stats::client::{ClientError, StatsProcess};
 use fits_stats::protocol::{Crash, Level};
 
 use crate::error::Error;
-use crate::process::{Command, CpuPlan, Environment, StartError};
+use crate::process::{Command, CpuPlan, CpuTime, Environment, StartError};
 
 /// Executes programs and reports what they do.
 ///
@@ -114,7 +114,7 @@ pub struct Outcome {
     /// Wall-clock seconds from its first instruction to its end.
     pub wall_seconds: f64,
     /// Its processor time.
-    pub cpu_seconds: f64,
+    pub cpu: CpuTime,
     /// What the reader of the statistics should know.
     pub warnings: Vec<String>,
 }

@@ -59,7 +59,7 @@ pub(super) fn run(
     if options.environment.is_controlled() {
         options.cpus.pin_tracer();
     }
-    let cpu_before = process::children_cpu_seconds();
+    let cpu_before = process::CpuTime::of_children();
     let launched = command.launch(tracing, options.environment, &options.cpus)?;
     let started = Instant::now();
     let Launched {
@@ -100,7 +100,7 @@ pub(super) fn run(
         executable,
         pid: pid.as_raw(),
         wall_seconds: started.elapsed().as_secs_f64(),
-        cpu_seconds: process::children_cpu_seconds() - cpu_before,
+        cpu: process::CpuTime::of_children().since(cpu_before),
         warnings: session.warnings,
     })
 }

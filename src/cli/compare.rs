@@ -1,0 +1,47 @@
+//! `fits compare`: two golden folders side by side.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use fits_stats::compare::compare;
+
+use super::CliError;
+use crate::exit_code;
+
+/// Compare two golden runs file by file
+///
+/// Rows belong together by their keys (address, register, number), not by their place. The exit status is 0 when everything is equal, 1 when
+/// something differs, 125 when a folder cannot be read. Times and paths in summary.json are not compared.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// The folder of one run
+    #[arg(value_hint = clap::ValueHint::DirPath)]
+    a: PathBuf,
+    /// The folder of the other
+    #[arg(value_hint = clap::ValueHint::DirPath)]
+    b: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print one line for each difference, comma-separated
+    #[arg(long)]
+    csv: bool,
+    /// Show at most this many differences of each file
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    limit: usize,
+}
+
+pub(crate) fn run(args: &CompareArgs) -> Result<u8, CliError> {
+    let comparison = compare(&args.a, &args.b, args.limit)?;
+    let text = match (args.json, args.csv) {
+        (true, _) => comparison.to_json(),
+        (_, true) => comparison.to_csv(),
+        _ => comparison.to_text(),
+    };
+    super::print(&text)?;
+    Ok(if comparison.equal {
+        0
+    } else {
+        exit_code::DIFFERENT
+    })
+}

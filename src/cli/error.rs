@@ -1,0 +1,66 @@
+//! What a command can fail with, and the exit status for it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fits_stats::client::ClientError;
+use fits_stats::folder::FolderError;
+use fits_stats::write::WriteError;
+use fits_tracer::backend::BackendError;
+use fits_tracer::process::StartError;
+
+use crate::exit_code;
+
+/// A failed command. The message is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    #[error(transparent)]
+    Stats(#[from] ClientError),
+    #[error("{0}")]
+    NotWritten(String),
+    #[error(transparent)]
+    Destination(#[from] WriteError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("the program cannot be run twice for --verify: {0}")]
+    NotTwice(String),
+}
+
+impl CliError {
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Backend(BackendError::Start(error)) => match error {
+                StartError::NotFound { .. } => exit_code::NOT_FOUND,
+                StartError::NotAFile { .. }
+                | StartError::NotExecutable { .. }
+                | StartError::Unreadable { .. }
+                | StartError::NotElf { .. }
+                | StartError::DamagedElf { .. }
+                | StartError::NotAProgram { .. }
+                | StartError::ForeignArchitecture { .. }
+                | StartError::MissingInterpreter { .. }
+                | StartError::SetUid { .. }
+                | StartError::Exec { .. } => exit_code::CANNOT_RUN,
+                _ => exit_code::FAILED,
+            },
+            _ => exit_code::FAILED,
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! `fits golden`: a program run without faults, and everything it did counted.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, ValueEnum};
+use fits_stats::client::StatsProcess;
+use fits_stats::model::{self, CrashSite, ExitInfo, RunInfo, RunTimes};
+use fits_stats::protocol::{Answer, Finish};
+use fits_stats::write::{Existing, check_destination};
+use fits_tracer::backend::{Backend, BackendError, Ended, Outcome, RunOptions};
+use fits_tracer::golden::PtraceBackend;
+use fits_tracer::process::{Command, CpuPlan, Environment, Stdio};
+
+use super::progress::ProgressLine;
+use super::record::{OutputMark, hash_file, standard_input};
+use super::{CliError, verify};
+use crate::exit_code;
+
+/// Run a program and count everything it does
+///
+/// Runs PROG to its end, its behaviour unchanged, and leaves in a folder how often each instruction was executed, each register read and
+/// written, each bit of each operand 1 and 0; basic blocks, system calls, memory pages, and distributions. The program's input, output and
+/// exit status are its own; what fits says goes to standard error.
+///
+/// Every run starts from the same state: no address-space randomisation, fixed random bytes, no vDSO, a virtual time-stamp counter.
+#[derive(Debug, Args)]
+#[command(after_help = exit_code::TABLE)]
+pub(crate) struct GoldenArgs {
+    /// What executes the program
+    #[arg(long, value_enum, default_value_t = BackendChoice::Ptrace)]
+    pub(crate) backend: BackendChoice,
+    /// What is counted
+    #[arg(long, value_enum, default_value_t = Level::Full)]
+    pub(crate) stats: Level,
+    /// The folder for the results; made, and must be empty if it exists [default: fits-golden-PROG in the current folder, where PROG is the
+    /// program's file name with all but letters, digits, ".", "_", "+" and "-" replaced by "_"]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace the earlier result in the folder
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Leave the environment as the kernel gives it: randomised addresses, real time-stamp counter, vDSO
+    #[arg(long)]
+    pub(crate) raw_environment: bool,
+    /// Count the children of the program too (without this they run free)
+    #[arg(long)]
+    pub(crate) follow_forks: bool,
+    /// Run twice, and say where the second run differs from the first
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Print no summary and no progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// The program: a path, or a name that is looked up in PATH
+    #[arg(value_name = "PROG", value_hint = clap::ValueHint::CommandName)]
+    pub(crate) program: OsString,
+    /// Its arguments
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true, value_hint = clap::ValueHint::CommandWithArguments)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendChoice {
+    /// Single-steps the program: slow, simple, the reference
+    Ptrace,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    /// Executions, register reads and writes, blocks, mix, system calls
+    Counts,
+    /// Also operand bits, memory, lifetimes, distributions
+    Full,
+}
+
+impl Level {
+    fn of_model(self) -> model::Level {
+        match self {
+            Self::Counts => model::Level::Counts,
+            Self::Full => model::Level::Full,
+        }
+    }
+}
+
+impl GoldenArgs {
+    /// Where the results go.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.out
+            .clone()
+            .unwrap_or_else(|| default_folder(&self.program))
+    }
+
+    fn environment(&self) -> Environment {
+        if self.raw_environment {
+            Environment::Raw
+        } else {
+            Environment::Controlled
+        }
+    }
+}
+
+fn default_folder(program: &OsString) -> PathBuf {
+    let name = Path::new(program)
+        .file_name()
+        .unwrap_or(program)
+        .to_string_lossy();
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._+-".contains(letter);
+    let name: String = name
+        .chars()
+        .map(|letter| if plain(letter) { letter } else { '_' })
+        .collect();
+    PathBuf::from(format!("fits-golden-{name}"))
+}
+
+pub(crate) fn run(args: &GoldenArgs) -> Result<u8, CliError> {
+    let out = args.folder();
+    let existing = if args.force {
+        Existing::Replace
+    } else {
+        Existing::Refuse
+    };
+    check_destination(&out, existing)?;
+    if args.verify {
+        return verify::run(args, &out);
+    }
+    let (outcome, summary) = execute(args, &out, Default::default())?;
+    tell(args, &outcome, &summary);
+    Ok(exit_status(outcome.ended))
+}
+
+/// One run with its results written to `out`; the summary for the terminal.
+pub(crate) fn execute(
+    args: &GoldenArgs,
+    out: &Path,
+    stdio: [Stdio; 3],
+) -> Result<(Outcome, String), CliError> {
+    let mut command = Command::new(&args.program).args(&args.arguments);
+    for (number, stream) in stdio.into_iter().enumerate() {
+        command = command.stdio(number, stream);
+    }
+    let executable = command.resolve().map_err(BackendError::from)?;
+    fits_tracer::process::check_executable(&executable).map_err(BackendError::from)?;
+    let options = RunOptions {
+        level: args.stats.of_model(),
+        environment: args.environment(),
+        follow_forks: args.follow_forks,
+        cpus: CpuPlan::new(),
+        progress: Arc::default(),
+    };
+    let mut stats = StatsProcess::start(
+        &statistics_program()?,
+        options.level,
+        &options.cpus.others(),
+    )?;
+    // On the other CPUs while the program runs: started before this thread is pinned.
+    let program_hash = std::thread::spawn(move || hash_file(&executable));
+    let marks = OutputMark::both();
+    let mut info = before(args, &command);
+    let mut backend = backend(args.backend);
+    let line = if args.quiet {
+        ProgressLine::default()
+    } else {
+        ProgressLine::start(&options.progress)
+    };
+    let result = backend.run(&command, &options, &mut stats);
+    drop(line);
+    let outcome = result?;
+    after(&mut info, &outcome);
+    info.program_sha256 = program_hash.join().unwrap_or_default();
+    info.outputs = marks.iter().filter_map(OutputMark::finish).collect();
+    let finish = Finish {
+        out: out.to_owned(),
+        replace: args.force,
+        info,
+    };
+    match stats.finish(finish)? {
+        Answer::Written { summary } => Ok((outcome, summary)),
+        Answer::Failed(sentence) => Err(CliError::NotWritten(sentence)),
+    }
+}
+
+fn backend(choice: BackendChoice) -> Box<dyn Backend> {
+    match choice {
+        BackendChoice::Ptrace => Box::new(PtraceBackend),
+    }
+}
+
+/// The statistics process lies beside our own executable.
+fn statistics_program() -> Result<PathBuf, CliError> {
+    let own = std::env::current_exe()
+        .map_err(CliError::file("find", "the executable of fits".as_ref()))?;
+    Ok(own.with_file_name("fits-stats"))
+}
+
+fn before(args: &GoldenArgs, command: &Command) -> RunInfo {
+    let text = |text: &OsString| text.to_string_lossy().into_owned();
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let variable =
+        |(name, value): (OsString, OsString)| format!("{}={}", text(&name), text(&value));
+    RunInfo {
+        program: command
+            .resolve()
+            .map(|path| path.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        arguments: std::iter::once(&args.program)
+            .chain(&args.arguments)
+            .map(text)
+            .collect(),
+        environment: std::env::vars_os().map(variable).collect(),
+        working_directory: std::env::current_dir()
+            .map(|path| path.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        standard_input: standard_input(),
+        backend: match args.backend {
+            BackendChoice::Ptrace => model::Backend::Ptrace,
+        },
+        level: args.stats.of_model(),
+        controlled: !args.raw_environment,
+        times: RunTimes {
+            started: started.as_secs_f64(),
+            ..RunTimes::default()
+        },
+        ..RunInfo::default()
+    }
+}
+
+fn after(info: &mut RunInfo, outcome: &Outcome) {
+    info.pid = outcome.pid.cast_unsigned();
+    info.times.elapsed = outcome.wall_seconds;
+    info.times.user = outcome.cpu.user;
+    info.times.system = outcome.cpu.system;
+    info.warnings.clone_from(&outcome.warnings);
+    info.exit = match outcome.ended {
+        Ended::Exited(status) => ExitInfo::Exited(status),
+        Ended::Signaled { signal, .. } => {
+            let site = outcome.crash.as_ref().map(|crash| CrashSite {
+                pc: crash.pc,
+                code: crash.code,
+                fault_address: (crash.code > 0).then_some(crash.address),
+            });
+            ExitInfo::Signaled { signal, site }
+        }
+    };
+    info.incomplete = ending(outcome);
+}
+
+/// The sentence about a program that did not exit by itself.
+fn ending(outcome: &Outcome) -> Option<String> {
+    let Ended::Signaled { signal, core } = outcome.ended else {
+        return None;
+    };
+    let name = nix::sys::signal::Signal::try_from(signal).map_or_else(
+        |_| format!("signal {signal}"),
+        |name| format!("signal {signal} ({name})"),
+    );
+    let place = outcome
+        .crash
+        .as_ref()
+        .map(|crash| format!(" at {:#x}", crash.pc))
+        .unwrap_or_default();
+    let dumped = if core { ", core dumped" } else { "" };
+    Some(format!(
+        "the program was ended by {name}{place}{dumped}; the statistics end there"
+    ))
+}
+
+/// Says on standard error how it went.
+pub(crate) fn tell(args: &GoldenArgs, outcome: &Outcome, summary: &str) {
+    if let Some(sentence) = ending(outcome) {
+        eprintln!("fits: {sentence}");
+    }
+    if !args.quiet {
+        eprint!("{summary}");
+        eprintln!("Results in {}", args.folder().display());
+    }
+}
+
+pub(crate) fn exit_status(ended: Ended) -> u8 {
+    match ended {
+        Ended::Exited(status) => status as u8,
+        Ended::Signaled { signal, .. } => exit_code::signaled(signal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_folder_is_named_after_the_program() {
+        assert_eq!(
+            default_folder(&"/usr/bin/g++-14".into()),
+            Path::new("fits-golden-g++-14")
+        );
+        assert_eq!(
+            default_folder(&"./my prog".into()),
+            Path::new("fits-golden-my_prog")
+        );
+        assert_eq!(default_folder(&"/".into()), Path::new("fits-golden-_"));
+    }
+}

@@ -1,0 +1,56 @@
+//! The subcommands: each is a struct of what was typed and a function that carries it out.
+
+mod compare;
+mod error;
+mod generate;
+mod golden;
+mod progress;
+mod record;
+mod report;
+mod verify;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use error::CliError;
+
+/// Fault injection for Linux programs and kernels.
+///
+/// A golden run executes a program without any fault and counts everything it does, instruction by instruction: the reference that
+/// every experiment is compared with.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Golden(golden::GoldenArgs),
+    Compare(compare::CompareArgs),
+    Report(report::ReportArgs),
+    Completions(generate::CompletionsArgs),
+    Man(generate::ManArgs),
+}
+
+/// Carries out a command; its exit status.
+pub(crate) fn run(cli: Cli) -> Result<u8, CliError> {
+    match cli.command {
+        Command::Golden(args) => golden::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
+    }
+}
+
+/// Prints a result. A reader that has seen enough (`fits compare … | head`) is no failure.
+fn print(text: &str) -> Result<(), CliError> {
+    match std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::file(
+            "write to",
+            "standard output".as_ref(),
+        )(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,31 @@
+//! `fits report`: a golden folder as one HTML page.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::CliError;
+
+/// Make one self-contained HTML page of a golden run
+///
+/// Summary, annotated disassembly with counts, registers bit by bit, lifetimes, histograms, memory map. The page needs no network.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The folder of the run
+    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    folder: PathBuf,
+    /// Where to write the page [default: DIR/report.html]
+    #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    output: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &ReportArgs) -> Result<u8, CliError> {
+    let page = fits_stats::report::render(&args.folder)?;
+    let path = args
+        .output
+        .clone()
+        .unwrap_or_else(|| args.folder.join("report.html"));
+    std::fs::write(&path, page).map_err(CliError::file("write", &path))?;
+    super::print(&format!("{}\n", path.display()))?;
+    Ok(0)
+}

@@ -1,0 +1,30 @@
+//! The exit statuses of fits.
+//!
+//! `fits golden` passes the program's own exit status on, and gives 128 + N for a program that signal N ended. What fits itself has to
+//! say uses the numbers that `timeout`, `env` and `nohup` use too, which programs avoid for that reason.
+
+/// `fits compare`: the runs differ.
+pub(crate) const DIFFERENT: u8 = 1;
+/// `fits golden --verify`: the program ended well, but its two runs differ.
+pub(crate) const NOT_REPRODUCIBLE: u8 = 123;
+/// fits failed: the statistics could not be collected or written, ptrace is forbidden, a folder is not what it should be.
+pub(crate) const FAILED: u8 = 125;
+/// The program was found but cannot be run.
+pub(crate) const CANNOT_RUN: u8 = 126;
+/// The program was not found.
+pub(crate) const NOT_FOUND: u8 = 127;
+
+/// The exit status of a program that `signal` ended.
+pub(crate) fn signaled(signal: i32) -> u8 {
+    128u8.saturating_add(u8::try_from(signal).unwrap_or(u8::MAX))
+}
+
+/// The table for `--help`.
+pub(crate) const TABLE: &str = "\
+Exit status:
+  the program's own, or 128 + N if signal N ended it; or, of fits itself:
+  2    the command line is wrong
+  123  --verify: the two runs differ
+  125  fits failed: statistics not collected or not written, ptrace forbidden
+  126  the program was found but cannot be run
+  127  the program was not found";
