@@ -5,9 +5,11 @@
 
 /// `fits compare`: the runs differ.
 pub(crate) const DIFFERENT: u8 = 1;
+/// `fits compare`, `fits report`: a folder is missing or is not that of a golden run (also clap's status for wrong usage).
+pub(crate) const NOT_GOLDEN: u8 = 2;
 /// `fits golden --verify`: the program ended well, but its two runs differ.
 pub(crate) const NOT_REPRODUCIBLE: u8 = 123;
-/// fits failed: the statistics could not be collected or written, ptrace is forbidden, a folder is not what it should be.
+/// fits failed: the statistics could not be collected or written, ptrace is forbidden.
 pub(crate) const FAILED: u8 = 125;
 /// The program was found but cannot be run.
 pub(crate) const CANNOT_RUN: u8 = 126;

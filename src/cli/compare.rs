@@ -10,8 +10,9 @@ use crate::exit_code;
 
 /// Compare two golden runs file by file
 ///
-/// Rows belong together by their keys (address, register, number), not by their place. The exit status is 0 when everything is equal, 1 when
-/// something differs, 125 when a folder cannot be read. Times and paths in summary.json are not compared.
+/// Rows belong together by their keys (address, register, number), not by their place. Times, process numbers, paths, the environment, the
+/// backend and the version of fits may differ. The exit status is 0 when everything else is equal, 1 when something differs, 2 when a folder
+/// is missing or is not that of a golden run.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
     /// The folder of one run
@@ -26,13 +27,18 @@ pub(crate) struct CompareArgs {
     /// Print one line for each difference, comma-separated
     #[arg(long)]
     csv: bool,
-    /// Show at most this many differences of each file
+    /// Show at most this many differences of each file; 0 shows all
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
 }
 
 pub(crate) fn run(args: &CompareArgs) -> Result<u8, CliError> {
-    let comparison = compare(&args.a, &args.b, args.limit)?;
+    let limit = if args.limit == 0 {
+        usize::MAX
+    } else {
+        args.limit
+    };
+    let comparison = compare(&args.a, &args.b, limit)?;
     let text = match (args.json, args.csv) {
         (true, _) => comparison.to_json(),
         (_, true) => comparison.to_csv(),

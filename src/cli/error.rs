@@ -60,6 +60,7 @@ impl CliError {
                 | StartError::Exec { .. } => exit_code::CANNOT_RUN,
                 _ => exit_code::FAILED,
             },
+            Self::Folder(_) => exit_code::NOT_GOLDEN,
             _ => exit_code::FAILED,
         }
     }

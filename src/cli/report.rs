@@ -1,6 +1,6 @@
 //! `fits report`: a golden folder as one HTML page.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -25,7 +25,20 @@ pub(crate) fn run(args: &ReportArgs) -> Result<u8, CliError> {
         .output
         .clone()
         .unwrap_or_else(|| args.folder.join("report.html"));
-    std::fs::write(&path, page).map_err(CliError::file("write", &path))?;
+    replace(&path, &page).map_err(CliError::file("write", &path))?;
     super::print(&format!("{}\n", path.display()))?;
     Ok(0)
+}
+
+/// Writes the page beside its place and moves it there, so that there is never half a page.
+fn replace(path: &Path, page: &str) -> std::io::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(format!(".partial-{}", std::process::id()));
+    let partial = PathBuf::from(partial);
+    let result = std::fs::write(&partial, page).and_then(|()| std::fs::rename(&partial, path));
+    if result.is_err() {
+        // The error that is reported matters, not what is left of the page.
+        let _ = std::fs::remove_file(&partial);
+    }
+    result
 }

@@ -1,3 +1,4 @@
 //! Tests of fits as a whole.
 
+mod compare;
 mod stats_process;
