@@ -132,6 +132,9 @@ pub enum BackendError {
     /// The statistics process is gone.
     #[error(transparent)]
     Stats(#[from] ClientError),
+    /// The backend itself failed.
+    #[error("the backend failed: {0}")]
+    Engine(String),
     /// The program did something that the backend cannot carry out.
     #[error("{what} at {pc:#x} is not supported by the {backend} backend")]
     Unsupported {

@@ -95,6 +95,14 @@ impl Stopped {
         self.check(name, sys::resume(request, self.tid, signal))
     }
 
+    /// Takes the signal of this delivery stop from the kernel: it is not delivered unless the thread is resumed with it, and system
+    /// calls can be injected.
+    pub fn swallow(&mut self) {
+        if matches!(self.stop, Stop::Signal(_)) {
+            self.stop = Stop::Trap;
+        }
+    }
+
     /// Executes one instruction and waits for whatever comes of it.
     ///
     /// # Errors

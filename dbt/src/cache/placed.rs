@@ -1,0 +1,92 @@
+//! Units in their places.
+
+use fits_stats::template::{Prefix, UnitId, UnitTemplate};
+
+use crate::unit::{Exit, ExitKind, Point, Unit};
+
+/// What lies at a host address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Code of a unit, which may have been forgotten meanwhile.
+    Unit {
+        /// The unit.
+        id: UnitId,
+        /// Offset in its code.
+        offset: u32,
+    },
+    /// The trap of indirect jumps that are in no table.
+    JumpMiss,
+    /// The same for returns.
+    ReturnMiss,
+    /// An entry of a table, or a jump to another zone.
+    Stub,
+}
+
+/// A unit that has its place in the cache.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// Its zone.
+    pub zone: usize,
+    /// Host address of its entry.
+    pub host: u64,
+    /// Length of its code.
+    pub code_bytes: u32,
+    /// Guest address of its first instruction.
+    pub pc: u64,
+    /// The part of its block that came before.
+    pub prefix: Option<Prefix>,
+    /// Length of its row.
+    pub row_bytes: u32,
+    /// Guest addresses of its instructions.
+    pub instructions: Vec<u64>,
+    /// The ways out.
+    pub exits: Vec<Exit>,
+    /// The map to guest states.
+    pub points: Vec<Point>,
+    /// See [`Unit::counted_from`].
+    pub counted_from: u32,
+    /// Guest addresses of its return landings.
+    pub landings: Vec<u64>,
+    /// Exits of units that are linked to it.
+    pub(super) incoming: Vec<(UnitId, u16)>,
+}
+
+impl Placed {
+    pub(super) fn new(unit: Unit, zone: usize, host: u64) -> (Self, UnitTemplate) {
+        let template = unit.template;
+        let placed = Self {
+            zone,
+            host,
+            code_bytes: unit.code.len() as u32,
+            pc: template.pc,
+            prefix: template.prefix,
+            row_bytes: template.row_bytes,
+            instructions: template.instructions.iter().map(|one| one.pc).collect(),
+            exits: unit.exits,
+            points: unit.points,
+            counted_from: unit.counted_from,
+            landings: unit.landings.into_iter().map(|(pc, _)| pc).collect(),
+            incoming: Vec::new(),
+        };
+        (placed, template)
+    }
+
+    /// The exit whose trap is at `offset`.
+    pub fn exit_at(&self, offset: u32) -> Option<usize> {
+        self.exits.iter().position(|exit| exit.trap == offset)
+    }
+
+    /// The point that a thread at `offset` is at or past.
+    pub fn point_at(&self, offset: u32) -> Option<&Point> {
+        let after = self.points.partition_point(|point| point.offset <= offset);
+        self.points.get(after.checked_sub(1)?)
+    }
+
+    /// Guest address behind an exit, where it is fixed.
+    pub fn direct_target(&self, exit: usize) -> Option<u64> {
+        match self.exits[exit].kind {
+            ExitKind::Direct(pc) => Some(pc),
+            _ => None,
+        }
+    }
+}

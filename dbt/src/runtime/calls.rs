@@ -1,0 +1,179 @@
+//! System calls: executed natively, by the guest's own `syscall` instruction in the guest's own state, with a single step. So
+//! everything that the kernel derives from that state (restarting, signal frames, new threads) is as it is natively; and the
+//! supervisor does not wait for a call to return.
+
+use fits_tracer::ptrace::{Registers, Resume, Stop, Stopped};
+
+use super::error::Result;
+use super::guest::{Halted, NO_CALL, TRAP_FLAG};
+use super::supervisor::Supervisor;
+use super::thread::{Call, Doing, Thread};
+
+/// Length of `syscall`.
+const LENGTH: u64 = 2;
+
+/// What the kernel leaves in rax while an interrupted call may still be restarted (`ERESTARTSYS` and its kin).
+const RESTART: std::ops::RangeInclusive<i64> = -516..=-512;
+
+impl Supervisor<'_> {
+    /// The thread is at a `syscall` instruction.
+    pub(super) fn call(
+        &mut self,
+        thread: &mut Thread,
+        mut stopped: Stopped,
+        mut guest: Registers,
+    ) -> Result<Halted> {
+        let call = Call {
+            pc: guest.rip,
+            number: guest.rax & 0xffff_ffff,
+            args: [
+                guest.rdi, guest.rsi, guest.rdx, guest.r10, guest.r8, guest.r9,
+            ],
+            again: false,
+        };
+        if let Some(answer) = self.answer(thread, &guest)? {
+            guest.rip = self.after(&call);
+            guest.rcx = guest.rip;
+            guest.r11 = guest.eflags;
+            guest.rax = answer as u64;
+            self.called(thread, call.pc, call.number, answer < 0)?;
+            return Ok(Some((stopped, guest)));
+        }
+        self.before_call(thread, &mut stopped, &call)?;
+        guest.orig_rax = NO_CALL;
+        guest.gs_base = thread.gs_base;
+        stopped.set_registers(&guest)?;
+        thread.doing = Doing::Call(call);
+        self.send_again(thread)?;
+        stopped.resume(Resume::Step, 0)?;
+        Ok(None)
+    }
+
+    /// Address of the instruction after the call.
+    fn after(&mut self, call: &Call) -> u64 {
+        let bytes = self.code.instruction(call.pc);
+        let length = self.decode.decode(call.pc, &bytes);
+        call.pc + length.map_or(LENGTH, |decoded| decoded.bytes.len() as u64)
+    }
+
+    /// What must be done before a call runs.
+    fn before_call(
+        &mut self,
+        thread: &mut Thread,
+        stopped: &mut Stopped,
+        call: &Call,
+    ) -> Result<()> {
+        match call.number as i64 {
+            libc::SYS_exit | libc::SYS_exit_group => {
+                self.called(thread, call.pc, call.number, false)
+            }
+            libc::SYS_fork | libc::SYS_vfork | libc::SYS_clone | libc::SYS_clone3 => {
+                self.before_birth(stopped, call)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A thread that executes a system call has stopped.
+    pub(super) fn on_call_stop(
+        &mut self,
+        thread: &mut Thread,
+        stopped: Stopped,
+        call: Call,
+    ) -> Result<()> {
+        match stopped.stop() {
+            Stop::Trap => self.on_call_trap(thread, stopped, call),
+            Stop::Signal(_) => self.on_call_signal(thread, stopped, call),
+            _ => Ok(stopped.resume(Resume::Step, 0)?),
+        }
+    }
+
+    fn on_call_trap(&mut self, thread: &mut Thread, stopped: Stopped, call: Call) -> Result<()> {
+        let guest = stopped.registers()?;
+        let restarts = RESTART.contains(&(guest.rax as i64)) && guest.orig_rax != NO_CALL;
+        if restarts || guest.rip == call.pc {
+            let info = stopped.siginfo()?;
+            if info.code() <= 0 {
+                return self.on_call_signal(thread, stopped, call);
+            }
+            if restarts {
+                // The signal that interrupted it comes next, or the kernel restarts it.
+                return Ok(stopped.resume(Resume::Step, 0)?);
+            }
+        }
+        self.returned(thread, stopped, call, guest)
+    }
+
+    /// The call is over.
+    fn returned(
+        &mut self,
+        thread: &mut Thread,
+        mut stopped: Stopped,
+        call: Call,
+        mut guest: Registers,
+    ) -> Result<()> {
+        let result = guest.rax as i64;
+        let is_sigreturn = call.number as i64 == libc::SYS_rt_sigreturn;
+        if !is_sigreturn {
+            guest.r11 &= !TRAP_FLAG;
+            if result == -i64::from(libc::EFAULT) && self.code.has_protected() && !call.again {
+                return self.call_again(thread, stopped, call, guest);
+            }
+        }
+        guest.orig_rax = NO_CALL;
+        thread.gs_base = guest.gs_base;
+        let error = !is_sigreturn && (-4095..0).contains(&result);
+        self.called(thread, call.pc, call.number, error)?;
+        if !is_sigreturn {
+            self.after_mapping(&mut stopped, &call, result)?;
+            self.correct_answer(&call, result)?;
+        }
+        self.proceed(thread, stopped, guest)
+    }
+
+    /// The kernel could not write to memory that we have write-protected: once more, without that.
+    fn call_again(
+        &mut self,
+        thread: &mut Thread,
+        mut stopped: Stopped,
+        call: Call,
+        mut guest: Registers,
+    ) -> Result<()> {
+        self.unprotect_all(&mut stopped)?;
+        guest.rip = call.pc;
+        guest.rax = call.number;
+        guest.orig_rax = NO_CALL;
+        stopped.set_registers(&guest)?;
+        thread.doing = Doing::Call(Call {
+            again: true,
+            ..call
+        });
+        Ok(stopped.resume(Resume::Step, 0)?)
+    }
+
+    /// A signal has come before the call, or has interrupted it.
+    fn on_call_signal(&mut self, thread: &mut Thread, stopped: Stopped, call: Call) -> Result<()> {
+        let info = self.siginfo(thread, &stopped)?;
+        let signal = info.signal();
+        if !self.has_effect(thread, signal)? {
+            return Ok(stopped.resume(Resume::Step, signal)?);
+        }
+        let mut guest = stopped.registers()?;
+        guest.r11 &= !TRAP_FLAG;
+        let interrupted = guest.rip != call.pc;
+        let after = guest.rip;
+        self.deliver_then(
+            thread,
+            stopped,
+            guest,
+            info,
+            |supervisor, thread, saved_rip| {
+                // The handler's return address tells whether the call is over or will be made again.
+                if interrupted && saved_rip == Some(after) {
+                    supervisor.called(thread, call.pc, call.number, true)?;
+                }
+                Ok(())
+            },
+        )
+    }
+}

@@ -1,0 +1,91 @@
+//! What a controlled run answers instead of the machine: time-stamp counter, processor number, `rseq`, affinity; and the
+//! guest's gs base, which translated code uses itself.
+
+use fits_tracer::ptrace::Registers;
+use fits_tracer::step::{Decoded, Kind};
+use iced_x86::Register;
+
+use super::error::Result;
+use super::guest::register;
+use super::supervisor::Supervisor;
+use super::thread::{Call, Thread};
+
+const ARCH_SET_GS: u64 = 0x1001;
+const ARCH_GET_GS: u64 = 0x1004;
+const ADDRESS_LIMIT: u64 = 1 << 47;
+
+impl Supervisor<'_> {
+    /// The registers after an instruction that reads what is virtual; none if it is to be executed.
+    pub(super) fn virtual_read(
+        &self,
+        thread: &Thread,
+        decoded: &Decoded,
+        guest: &Registers,
+    ) -> Option<Registers> {
+        if !self.options.environment.is_controlled() {
+            return None;
+        }
+        let mut after = *guest;
+        after.rip = decoded.next();
+        match decoded.kind {
+            Kind::Rdtsc | Kind::Rdtscp => {
+                let value = thread.area.read_tsc();
+                after.rax = value & 0xffff_ffff;
+                after.rdx = value >> 32;
+                if decoded.kind == Kind::Rdtscp {
+                    after.rcx = 0;
+                }
+            }
+            Kind::Rdpid => {
+                let destination = decoded.instruction.op0_register().full_register();
+                let number = destination as u32 - Register::RAX as u32;
+                *register(&mut after, number as u8) = 0;
+            }
+            _ => return None,
+        }
+        Some(after)
+    }
+
+    /// The answer to a system call that is not executed; none if it is.
+    pub(super) fn answer(&mut self, thread: &mut Thread, guest: &Registers) -> Result<Option<i64>> {
+        let controlled = self.options.environment.is_controlled();
+        Ok(match (guest.rax as i64, guest.rdi) {
+            (libc::SYS_rseq, _) if controlled => Some(-i64::from(libc::ENOSYS)),
+            (libc::SYS_arch_prctl, ARCH_SET_GS) => {
+                let allowed = guest.rsi < ADDRESS_LIMIT;
+                if allowed {
+                    thread.gs_base = guest.rsi;
+                }
+                Some(if allowed { 0 } else { -i64::from(libc::EPERM) })
+            }
+            (libc::SYS_arch_prctl, ARCH_GET_GS) => {
+                let bytes = thread.gs_base.to_le_bytes();
+                let written = self.code.memory.write(guest.rsi, &bytes);
+                Some(if written.is_ok() {
+                    0
+                } else {
+                    -i64::from(libc::EFAULT)
+                })
+            }
+            _ => None,
+        })
+    }
+
+    /// Corrects what a system call has told about processors.
+    pub(super) fn correct_answer(&self, call: &Call, result: i64) -> Result<()> {
+        if !self.options.environment.is_controlled() || result < 0 {
+            return Ok(());
+        }
+        let memory = &self.code.memory;
+        match call.number as i64 {
+            libc::SYS_getcpu if call.args[0] != 0 => memory.write(call.args[0], &[0; 4])?,
+            libc::SYS_sched_getaffinity => {
+                if let Some(mask) = self.options.cpus.visible_mask(result as usize) {
+                    memory.write(call.args[2], &mask)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

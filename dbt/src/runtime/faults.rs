@@ -1,0 +1,135 @@
+//! Faults in translated code: the end of a chunk of the stream, or what the guest's instruction would have done natively.
+
+use fits_stats::protocol::{Event, Level};
+use fits_stats::template::UnitId;
+use fits_tracer::ptrace::{Registers, Resume, SigInfo, Stopped};
+
+use super::area::{cursor_address, cursor_at};
+use super::error::{Result, RuntimeError};
+use super::guest::{R15, register, state};
+use super::supervisor::Supervisor;
+use super::thread::Thread;
+use crate::cache::Place;
+use crate::layout::STREAM;
+
+impl Supervisor<'_> {
+    /// An instruction in the cache has faulted.
+    pub(super) fn on_fault(
+        &mut self,
+        thread: &mut Thread,
+        mut stopped: Stopped,
+        host: Registers,
+        info: SigInfo,
+    ) -> Result<()> {
+        stopped.swallow();
+        if self.next_chunk(thread, &mut stopped, host, &info)? {
+            return Ok(stopped.resume(Resume::Continue, 0)?);
+        }
+        let guest = self.precise(thread, &host)?;
+        // Executed by itself, the guest's instruction faults with everything that the guest may look at.
+        self.proceed_slowly(thread, stopped, guest)
+    }
+
+    /// If the fault says that the thread's chunk is full: publishes it, and gives the thread the next one.
+    pub(super) fn next_chunk(
+        &mut self,
+        thread: &mut Thread,
+        stopped: &mut Stopped,
+        mut host: Registers,
+        info: &SigInfo,
+    ) -> Result<bool> {
+        let stream = thread.area.base + STREAM as u64;
+        let slot = self.stats.layout().slot_bytes();
+        let in_stream = (stream..stream + slot).contains(&info.address());
+        if self.options.level != Level::Full || !in_stream {
+            return Ok(false);
+        }
+        let number = self.cursor_register(&host);
+        let address = *register(&mut host, number);
+        let layout = self.stats.layout();
+        let Some(filled) = cursor_at(layout, &thread.area, address) else {
+            return Ok(false);
+        };
+        let next = self.stats.publish(filled)?;
+        *register(&mut host, number) = cursor_address(layout, &thread.area, next);
+        stopped.set_registers(&host)?;
+        self.options
+            .progress
+            .add(u64::from(filled.at) / ROW_BYTES_PER_INSTRUCTION);
+        Ok(true)
+    }
+
+    /// The host register that the row cursor is in.
+    fn cursor_register(&self, host: &Registers) -> u8 {
+        match self.cache.at(host.rip) {
+            Some(Place::Unit { id, offset }) => self
+                .cache
+                .unit(id)
+                .and_then(|unit| unit.point_at(offset))
+                .map_or(R15, |point| point.cursor),
+            _ => R15,
+        }
+    }
+
+    /// The precise guest state of a thread in the middle of a unit. What retired of the unit is reported.
+    pub(super) fn precise(&mut self, thread: &mut Thread, host: &Registers) -> Result<Registers> {
+        let lost = || RuntimeError::Unsupported {
+            what: "a fault between two instructions".to_owned(),
+            pc: host.rip,
+        };
+        let Some(Place::Unit { id, offset }) = self.cache.at(host.rip) else {
+            return Err(lost());
+        };
+        let unit = self.cache.unit(id).ok_or_else(lost)?;
+        let point = unit.point_at(offset).ok_or_else(lost)?;
+        let executed = u32::from(point.instruction);
+        let pc = *unit.instructions.get(executed as usize).ok_or_else(lost)?;
+        let guest = state(thread, host, &point.moved, pc);
+        let mut machine = *host;
+        let cursor = *register(&mut machine, point.cursor);
+        let prefix = unit.prefix;
+        let counted = offset >= unit.counted_from;
+        self.leave_rows(thread, cursor)?;
+        thread.prefix = prefix;
+        self.interrupted(thread, id, executed, counted)?;
+        Ok(guest)
+    }
+
+    /// Reports that only `executed` instructions of a unit retired.
+    pub(super) fn interrupted(
+        &mut self,
+        thread: &mut Thread,
+        id: UnitId,
+        executed: u32,
+        counted: bool,
+    ) -> Result<()> {
+        if self.options.level == Level::Counts && counted {
+            thread.area.uncount(id);
+        }
+        if executed == 0 {
+            // The block so far stays as it is: whoever comes next continues or ends it.
+            return Ok(());
+        }
+        thread.prefix = None;
+        let row = self.unfinished_row(thread, id);
+        let event = Event::Partial {
+            unit: id,
+            executed,
+            row,
+        };
+        self.event(thread, event)
+    }
+
+    /// What the unit has written of its row.
+    fn unfinished_row(&self, thread: &Thread, id: UnitId) -> Vec<u8> {
+        let (Some(cursor), Some(unit)) = (thread.cursor, self.cache.unit(id)) else {
+            return Vec::new();
+        };
+        let mut end = cursor;
+        end.at = (cursor.at + unit.row_bytes).min(self.stats.layout().chunk_bytes);
+        self.stats.written(end)[cursor.at as usize..].to_vec()
+    }
+}
+
+/// Roughly; for the progress line.
+const ROW_BYTES_PER_INSTRUCTION: u64 = 8;

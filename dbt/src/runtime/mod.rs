@@ -1,0 +1,36 @@
+//! The supervisor: a ptrace parent that lets the target run translated code, and is asleep nearly always.
+//!
+//! `supervisor` waits for stops; each kind of stop has its module:
+//! - `traps`: translated code has come to an exit that leads nowhere yet. `translating` finds or makes the next unit.
+//! - `slow`: one instruction in the guest's own state, for what can't be translated.
+//! - `calls`: system calls, executed by the guest's own `syscall` instruction; `mappings` and `emulated` are the special ones.
+//! - `births`: threads and children; `image`: `execve`; `ends`: how threads and the run end.
+//! - `signals`: delivery at unit boundaries, which `boundary` runs to; `faults`: precise faults in translated code.
+//!
+//! Below them: `area` (memory that we map into the target), `pages` (guest code and its protection), `guest` (from the state of
+//! the machine to that of the guest and back), `thread`, `report` (to the statistics process).
+//!
+//! Invariant: outside translated code a thread has the guest's own registers, rip included, so that whatever the kernel does
+//! to it (signal frames, restarted calls, new threads and children, core dumps) is what it would do natively.
+
+mod area;
+mod births;
+mod boundary;
+mod calls;
+mod emulated;
+mod ends;
+mod error;
+mod faults;
+mod guest;
+mod image;
+mod mappings;
+mod pages;
+mod report;
+mod signals;
+mod slow;
+mod supervisor;
+mod thread;
+mod translating;
+mod traps;
+
+pub use supervisor::Translator;

@@ -1,0 +1,156 @@
+//! The slow path: one instruction in the guest's own state, at its own address, by a native single step.
+
+use fits_stats::protocol::{Level, Step};
+use fits_tracer::ptrace::{Registers, Stop, Stopped, Waited, XState};
+use fits_tracer::step::{Decoded, Kind, Pending, View};
+use std::rc::Rc;
+
+use super::error::{Result, RuntimeError};
+use super::guest::{Halted, NO_CALL, TRAP_FLAG};
+use super::supervisor::Supervisor;
+use super::thread::{Doing, Thread};
+
+impl Supervisor<'_> {
+    /// Executes the instruction at `guest.rip`.
+    pub(super) fn slow(
+        &mut self,
+        thread: &mut Thread,
+        stopped: Stopped,
+        mut guest: Registers,
+    ) -> Result<Halted> {
+        guest.orig_rax = NO_CALL;
+        let bytes = self.code.instruction(guest.rip);
+        let Some(decoded) = self.decode.decode(guest.rip, &bytes) else {
+            // What can't be fetched faults.
+            return self.step(thread, stopped, guest, None);
+        };
+        if let Some(after) = self.virtual_read(thread, &decoded, &guest) {
+            let step = self.pending(&stopped, &decoded, &guest)?;
+            let step = self.finish(&stopped, step, &after)?;
+            self.retired(thread, step, decoded.facts.ends_block)?;
+            return Ok(Some((stopped, after)));
+        }
+        if decoded.kind == Kind::LoadStackSegment {
+            return Err(RuntimeError::Unsupported {
+                what: "loading the stack segment".to_owned(),
+                pc: guest.rip,
+            });
+        }
+        self.step(thread, stopped, guest, Some(&decoded))
+    }
+
+    fn step(
+        &mut self,
+        thread: &mut Thread,
+        mut stopped: Stopped,
+        guest: Registers,
+        decoded: Option<&Rc<Decoded>>,
+    ) -> Result<Halted> {
+        let mut guest = guest;
+        let pending = match decoded {
+            Some(decoded) => Some(self.pending(&stopped, decoded, &guest)?),
+            None => None,
+        };
+        stopped.set_registers(&guest)?;
+        thread.doing = Doing::Native;
+        loop {
+            stopped = match stopped.step(0)? {
+                Waited::Stopped(stopped) => stopped,
+                ended => return self.put_back(ended),
+            };
+            match stopped.stop() {
+                Stop::Trap => {}
+                Stop::Signal(_) => {
+                    let info = stopped.siginfo()?;
+                    if info.code() > 0 && self.code.is_protected(info.address()) {
+                        stopped.swallow();
+                        self.unprotect(&mut stopped, info.address())?;
+                        continue;
+                    }
+                    let guest = stopped.registers()?;
+                    self.deliver(thread, stopped, guest, info)?;
+                    return Ok(None);
+                }
+                _ => return self.put_back(Waited::Stopped(stopped)),
+            }
+            let repeats = decoded.is_some_and(|decoded| decoded.kind == Kind::Repeat);
+            let after = stopped.registers()?;
+            if repeats && after.rip == guest.rip {
+                continue;
+            }
+            guest = after;
+            break;
+        }
+        guest.orig_rax = NO_CALL;
+        thread.gs_base = guest.gs_base;
+        let (Some(pending), Some(decoded)) = (pending, decoded) else {
+            return Ok(Some((stopped, guest)));
+        };
+        if decoded.kind == Kind::PushFlags {
+            self.hide_trap_flag(guest.rsp)?;
+        }
+        let step = self.finish(&stopped, pending, &guest)?;
+        self.retired(thread, step, decoded.facts.ends_block)?;
+        if decoded.kind == Kind::Breakpoint {
+            let info = stopped.siginfo()?;
+            self.deliver(thread, stopped, guest, info)?;
+            return Ok(None);
+        }
+        Ok(Some((stopped, guest)))
+    }
+
+    /// Leaves something to the main loop.
+    pub(super) fn put_back(&mut self, waited: Waited) -> Result<Halted> {
+        self.queue.push_front(waited);
+        Ok(None)
+    }
+
+    fn hide_trap_flag(&self, rsp: u64) -> Result<()> {
+        let flags = self.code.memory.read_u64(rsp)? & !TRAP_FLAG;
+        Ok(self.code.memory.write(rsp, &flags.to_le_bytes())?)
+    }
+
+    fn pending(
+        &self,
+        stopped: &Stopped,
+        decoded: &Rc<Decoded>,
+        guest: &Registers,
+    ) -> Result<Pending> {
+        let level = self.options.level;
+        let xstate = self.extended(stopped, decoded.extended_before())?;
+        let view = View {
+            registers: guest,
+            xstate: xstate.as_ref(),
+        };
+        let mut pending = Pending::begin(Rc::clone(decoded), level, view);
+        for value in pending.memory_before().collect::<Vec<_>>() {
+            let mut bytes = vec![0; value.bytes];
+            if self.code.memory.read(value.address, &mut bytes).is_ok() {
+                pending.set(value, &bytes);
+            }
+        }
+        Ok(pending)
+    }
+
+    fn finish(&self, stopped: &Stopped, mut pending: Pending, after: &Registers) -> Result<Step> {
+        for value in pending.memory_after().collect::<Vec<_>>() {
+            let mut bytes = vec![0; value.bytes];
+            if self.code.memory.read(value.address, &mut bytes).is_ok() {
+                pending.set(value, &bytes);
+            }
+        }
+        let xstate = self.extended(stopped, pending.decoded().extended_after())?;
+        let view = View {
+            registers: after,
+            xstate: xstate.as_ref(),
+        };
+        Ok(pending.finish(view))
+    }
+
+    fn extended(&self, stopped: &Stopped, wanted: bool) -> Result<Option<XState>> {
+        if wanted && self.options.level == Level::Full {
+            return Ok(Some(stopped.xstate()?));
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,285 @@
+//! The supervisor itself: what it knows, and its loop.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use fits_stats::client::StatsProcess;
+use fits_stats::protocol::{Crash, ThreadNumber};
+use fits_tracer::backend::{Backend, BackendError, Ended, Outcome, RunOptions};
+use fits_tracer::process::{Command, CpuTime, Launched, PidPlan, end_forwarding, forward_signals};
+use fits_tracer::ptrace::{Event, Memory, Options, Resume, Stop, Stopped, Waited, wait_any};
+use fits_tracer::step::DecodeCache;
+use nix::unistd::Pid;
+use rustc_hash::FxHashMap;
+
+use super::area::Areas;
+use super::births::{Newborn, is_birth};
+use super::error::{NAME, Result, RuntimeError};
+use super::pages::GuestPages;
+use super::thread::{Doing, Thread};
+use crate::cache::{Cache, CacheError};
+
+/// The translating backend.
+#[derive(Debug, Default)]
+pub struct Translator;
+
+impl Backend for Translator {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn run(
+        &mut self,
+        command: &Command,
+        options: &RunOptions,
+        stats: &mut StatsProcess,
+    ) -> Result<Outcome, BackendError> {
+        if options.follow_forks {
+            let message = "it does not follow forks: use --backend ptrace for that";
+            return Err(BackendError::Engine(message.to_owned()));
+        }
+        options.cpus.pin_tracer();
+        let tracing = Options::SYSGOOD
+            | Options::FORK
+            | Options::VFORK
+            | Options::CLONE
+            | Options::EXEC
+            | Options::EXIT
+            | Options::EXIT_KILL;
+        let started = Instant::now();
+        let cpu_before = CpuTime::of_children();
+        let launched = command.launch(tracing, options.environment, &options.cpus)?;
+        let executable = launched.executable.clone();
+        let pid = launched.pid.as_raw();
+        // Failing leaves us with the default: a signal ends us, and the target with us.
+        let _ = forward_signals(launched.pid);
+        let Launched {
+            stopped,
+            pids,
+            warnings,
+            ..
+        } = launched;
+        let mut supervisor = Supervisor::new(options, stats, launched.pid, pids)?;
+        supervisor.warnings = warnings;
+        let ended = supervisor.run(stopped);
+        if ended.is_err() {
+            supervisor.kill_all();
+        }
+        end_forwarding();
+        let ended = ended?;
+        let crash = supervisor.crash.filter(
+            |crash| matches!(ended, Ended::Signaled { signal, .. } if signal == crash.signal),
+        );
+        let mut warnings = supervisor.warnings;
+        warnings.extend(supervisor.pids.warning());
+        warnings.dedup();
+        Ok(Outcome {
+            ended,
+            crash,
+            executable,
+            pid,
+            wall_seconds: started.elapsed().as_secs_f64(),
+            cpu: CpuTime::of_children().since(cpu_before),
+            warnings,
+        })
+    }
+}
+
+/// The tracer of one run.
+pub(super) struct Supervisor<'a> {
+    pub(super) options: &'a RunOptions,
+    pub(super) stats: &'a mut StatsProcess,
+    pub(super) cache: Cache,
+    pub(super) code: GuestPages,
+    pub(super) areas: Areas,
+    pub(super) decode: DecodeCache,
+    pub(super) pids: PidPlan,
+    /// The process.
+    pub(super) leader: Pid,
+    pub(super) threads: FxHashMap<Pid, Box<Thread>>,
+    pub(super) next_number: ThreadNumber,
+    pub(super) newborn: Newborn,
+    /// What was waited for and is still to be handled.
+    pub(super) queue: VecDeque<Waited>,
+    /// The last signal without a handler that would end the process.
+    pub(super) crash: Option<Crash>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl<'a> Supervisor<'a> {
+    fn new(
+        options: &'a RunOptions,
+        stats: &'a mut StatsProcess,
+        leader: Pid,
+        pids: PidPlan,
+    ) -> Result<Self> {
+        Ok(Self {
+            options,
+            stats,
+            cache: Cache::new()?,
+            code: GuestPages::new(Memory::open(leader)?),
+            areas: Areas::new().map_err(CacheError::Memory)?,
+            decode: DecodeCache::default(),
+            pids,
+            leader,
+            threads: FxHashMap::default(),
+            next_number: 0,
+            newborn: Newborn::default(),
+            queue: VecDeque::new(),
+            crash: None,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn run(&mut self, stopped: Stopped) -> Result<Ended> {
+        self.start(stopped)?;
+        loop {
+            let Some(waited) = self.wait()? else {
+                continue;
+            };
+            let (tid, ended) = match waited {
+                Waited::Stopped(stopped) => {
+                    self.on_stop(stopped)?;
+                    continue;
+                }
+                Waited::Exited { tid, code } => (tid, Ended::Exited(code)),
+                Waited::Signaled { tid, signal, core } => (tid, Ended::Signaled { signal, core }),
+            };
+            if let Some(ended) = self.on_gone(tid, ended)? {
+                return Ok(ended);
+            }
+        }
+    }
+
+    fn wait(&mut self) -> Result<Option<Waited>> {
+        if let Some(waited) = self.queue.pop_front() {
+            return Ok(Some(waited));
+        }
+        let waited = wait_any()?;
+        if waited.is_none() {
+            self.stats.check()?;
+            if nix::sys::signal::kill(self.leader, None).is_err() {
+                return Err(fits_tracer::Error::Gone { tid: self.leader }.into());
+            }
+        }
+        Ok(waited)
+    }
+
+    fn start(&mut self, stopped: Stopped) -> Result<()> {
+        let Some(area) = self.areas.take() else {
+            return Ok(());
+        };
+        let mut thread = Box::new(Thread::new(stopped.tid(), 0, area));
+        self.next_number = 1;
+        thread.doing = Doing::Native;
+        self.open_stream(&mut thread)?;
+        let result = self.begin(&mut thread, stopped);
+        self.threads.insert(thread.tid, thread);
+        self.unless_gone(result)
+    }
+
+    /// That a thread was killed while we were busy with it is no error: a wait tells it.
+    fn unless_gone(&self, result: Result<()>) -> Result<()> {
+        match result {
+            Err(error) if error.is_gone() => Ok(()),
+            result => result,
+        }
+    }
+
+    fn on_stop(&mut self, stopped: Stopped) -> Result<()> {
+        if stopped.stop() == Stop::Event(Event::Exec) {
+            let result = self.on_exec(stopped);
+            return self.unless_gone(result);
+        }
+        let Some(mut thread) = self.threads.remove(&stopped.tid()) else {
+            let result = self.on_stranger(stopped);
+            return self.unless_gone(result);
+        };
+        let result = self.dispatch(&mut thread, stopped);
+        self.threads.insert(thread.tid, thread);
+        self.unless_gone(result)
+    }
+
+    fn dispatch(&mut self, thread: &mut Thread, stopped: Stopped) -> Result<()> {
+        match stopped.stop() {
+            Stop::Event(Event::Exit) => return self.on_ending(thread, stopped),
+            Stop::Event(event) if is_birth(event) => return self.on_birth(thread, stopped),
+            Stop::GroupStop(_) => return Ok(stopped.resume(Resume::Listen, 0)?),
+            _ => {}
+        }
+        match thread.doing {
+            Doing::Call(call) => self.on_call_stop(thread, stopped, call),
+            Doing::Native => self.on_native_stop(thread, stopped),
+            Doing::Ending => Ok(stopped.resume(Resume::Continue, 0)?),
+            Doing::Translated => match stopped.stop() {
+                Stop::Trap => self.on_trap(thread, stopped),
+                Stop::Signal(_) => self.on_signal(thread, stopped),
+                _ => Ok(stopped.resume(Resume::Continue, 0)?),
+            },
+        }
+    }
+
+    /// Empties the code cache. The thread that it was too small for is in its guest state; the others are brought to theirs.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        let tids: Vec<Pid> = self.threads.keys().copied().collect();
+        let mut parked = Vec::new();
+        for tid in tids {
+            let Some(mut thread) = self.threads.remove(&tid) else {
+                continue;
+            };
+            let result = self.park(&mut thread);
+            self.threads.insert(tid, thread);
+            match result {
+                Ok(Some(stopped)) => parked.push(stopped),
+                Ok(None) => {}
+                Err(error) if error.is_gone() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.cache.flush()?;
+        // Each goes on when the loop comes to it.
+        self.queue.extend(parked.into_iter().map(Waited::Stopped));
+        Ok(())
+    }
+
+    /// Brings a thread that may be in translated code to its guest state, and keeps it there.
+    fn park(&mut self, thread: &mut Thread) -> Result<Option<Stopped>> {
+        if thread.doing != Doing::Translated {
+            return Ok(None);
+        }
+        fits_tracer::ptrace::interrupt(thread.tid)?;
+        let mut stopped = match fits_tracer::ptrace::wait_for(thread.tid)? {
+            Waited::Stopped(stopped) => stopped,
+            ended => {
+                self.queue.push_back(ended);
+                return Ok(None);
+            }
+        };
+        match stopped.stop() {
+            Stop::Signal(_) => {
+                let info = self.siginfo(thread, &stopped)?;
+                if super::signals::is_fault(&info) {
+                    return Err(RuntimeError::Unsupported {
+                        what: "flushing the code cache during a fault".to_owned(),
+                        pc: stopped.registers()?.rip,
+                    });
+                }
+                self.hold(thread, info);
+                stopped.swallow();
+            }
+            Stop::Trap | Stop::Interrupted => {}
+            _ => {
+                self.queue.push_back(Waited::Stopped(stopped));
+                return Ok(None);
+            }
+        }
+        match self.run_to_boundary(thread, stopped)? {
+            Some((stopped, guest)) => {
+                stopped.set_registers(&guest)?;
+                thread.doing = Doing::Native;
+                Ok(Some(stopped))
+            }
+            None => Ok(None),
+        }
+    }
+}

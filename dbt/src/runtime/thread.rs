@@ -1,0 +1,75 @@
+//! What the supervisor knows about a thread of the target.
+
+use std::collections::VecDeque;
+
+use fits_stats::protocol::ThreadNumber;
+use fits_stats::ring::Cursor;
+use fits_stats::template::Prefix;
+use fits_tracer::ptrace::SigInfo;
+use nix::unistd::Pid;
+
+use super::area::Area;
+
+/// A traced thread.
+#[derive(Debug)]
+pub(super) struct Thread {
+    pub(super) tid: Pid,
+    pub(super) number: ThreadNumber,
+    pub(super) area: Area,
+    pub(super) doing: Doing,
+    /// Outside translated code: the basic block so far.
+    pub(super) prefix: Option<Prefix>,
+    /// Level `full`, outside translated code: where the next row goes.
+    pub(super) cursor: Option<Cursor>,
+    /// The guest's own gs base.
+    pub(super) gs_base: u64,
+    /// The fs base that was reported last.
+    pub(super) fs_base: u64,
+    /// Signals that were taken from the kernel, to be delivered at the next boundary.
+    pub(super) held: VecDeque<SigInfo>,
+    /// What signals that we had to send again looked like.
+    pub(super) sent_again: Vec<SigInfo>,
+}
+
+/// What a running thread is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// It runs translated code.
+    Translated,
+    /// It executes the guest's own `syscall` instruction.
+    Call(Call),
+    /// It is in the guest's own state, between two instructions.
+    Native,
+    /// It is about to end: nothing of it is reported any more.
+    Ending,
+}
+
+/// A system call under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Call {
+    /// Guest address of its instruction.
+    pub(super) pc: u64,
+    /// Its number.
+    pub(super) number: u64,
+    /// Its arguments.
+    pub(super) args: [u64; 6],
+    /// It was made anew after its memory had been unprotected.
+    pub(super) again: bool,
+}
+
+impl Thread {
+    pub(super) fn new(tid: Pid, number: ThreadNumber, area: Area) -> Self {
+        Self {
+            tid,
+            number,
+            area,
+            doing: Doing::Translated,
+            prefix: None,
+            cursor: None,
+            gs_base: 0,
+            fs_base: 0,
+            held: VecDeque::new(),
+            sent_again: Vec::new(),
+        }
+    }
+}
