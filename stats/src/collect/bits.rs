@@ -1,9 +1,10 @@
 //! Counting ones at each bit position of a unit's rows.
 //!
-//! The counts are kept *bit-sliced*: plane k of a lane (64 bytes of the row) holds bit k of 512 counters.
+//! The counts are kept *bit-sliced*: the sum of level k of a lane (64 bytes of the row) holds bit k of 512 counters.
 //! Sixteen rows are added at a time by a tree of carry-save adders (Harley and Seal), which costs two vector
-//! operations for 64 bytes of a row. Planes grow with the logarithm of the number of rows, so that counters
-//! of rarely executed units stay small.
+//! operations for 64 bytes of a row. What is carried out of a level waits there until a second carry comes, and then
+//! both are added at once; so a row costs the upper levels next to nothing. Levels grow with the logarithm of the
+//! number of rows, so that counters of rarely executed units stay small.
 
 use super::kernels::{Block, Lane};
 
@@ -13,14 +14,28 @@ pub const BATCH: usize = 16;
 /// Bytes of a lane.
 pub const LANE: usize = 64;
 
+/// Levels that are there from the first row on, and how many come at a time when they don't suffice.
+const LEVELS: (u32, u32) = (4, 6);
+
+/// One level of a lane's counters.
+#[derive(Clone, Copy, Debug, Default)]
+struct Level {
+    sum: Block,
+    /// Bits of the same weight that are not yet added; valid when [`Planes::waiting`] says so.
+    waiting: Block,
+}
+
 /// The counters of one unit.
 #[derive(Clone, Debug, Default)]
 pub struct Planes {
-    /// For each lane, `height` planes.
-    blocks: Vec<Block>,
+    /// For each lane, `height` levels.
+    levels: Vec<Level>,
     height: u32,
     lanes: u32,
     rows: u64,
+    /// Bit k: something waits at level k of each lane. What enters a level goes where binary addition would carry
+    /// it, so this is the sum of the weights of all that entered.
+    waiting: u64,
 }
 
 impl Planes {
@@ -40,13 +55,12 @@ impl Planes {
     /// For each bit of the lanes, how many rows had it set.
     pub fn ones(&self) -> Vec<u64> {
         let mut ones = vec![0; self.lanes as usize * LANE * 8];
-        let lanes = self.blocks.chunks_exact((self.height as usize).max(1));
-        for (ones, planes) in ones.chunks_exact_mut(LANE * 8).zip(lanes) {
-            for (weight, plane) in planes.iter().enumerate() {
-                for (ones, word) in ones.chunks_exact_mut(32).zip(plane.0) {
-                    for (bit, ones) in ones.iter_mut().enumerate() {
-                        *ones += u64::from(word >> bit & 1) << weight;
-                    }
+        let lanes = self.levels.chunks_exact((self.height as usize).max(1));
+        for (ones, levels) in ones.chunks_exact_mut(LANE * 8).zip(lanes) {
+            for (weight, level) in levels.iter().enumerate() {
+                add_bits(ones, &level.sum, weight);
+                if self.waiting >> weight & 1 != 0 {
+                    add_bits(ones, &level.waiting, weight);
                 }
             }
         }
@@ -61,31 +75,45 @@ impl Planes {
         if self.rows >> self.height != 0 {
             self.grow();
         }
+        let waiting = self.waiting;
         let height = self.height as usize;
-        for (lane, planes) in self.blocks.chunks_exact_mut(height).enumerate() {
+        for (lane, levels) in self.levels.chunks_exact_mut(height).enumerate() {
             let row = |offset: u32| load::<L>(rows, offset as usize + lane * LANE);
-            match <&[u32; BATCH]>::try_from(offsets) {
-                Ok(offsets) => add_sixteen::<L>(planes, |i| row(offsets[i])),
-                Err(_) => add_few::<L>(planes, offsets, row),
-            }
+            self.waiting = match <&[u32; BATCH]>::try_from(offsets) {
+                Ok(offsets) => add_sixteen::<L>(levels, waiting, |i| row(offsets[i])),
+                Err(_) => add_few::<L>(levels, waiting, offsets, row),
+            };
         }
     }
 
     #[cold]
     fn grow(&mut self) {
         let height = match self.height {
-            0 => 6,
-            height => height + 6,
+            0 => LEVELS.0,
+            height => height,
         };
-        let mut blocks = vec![Block::default(); (height * self.lanes) as usize];
+        let height = if self.rows >> height == 0 {
+            height
+        } else {
+            height + LEVELS.1
+        };
+        let mut levels = vec![Level::default(); (height * self.lanes) as usize];
         if self.height != 0 {
-            let old = self.blocks.chunks_exact(self.height as usize);
-            for (new, old) in blocks.chunks_exact_mut(height as usize).zip(old) {
+            let old = self.levels.chunks_exact(self.height as usize);
+            for (new, old) in levels.chunks_exact_mut(height as usize).zip(old) {
                 new[..old.len()].copy_from_slice(old);
             }
         }
-        self.blocks = blocks;
+        self.levels = levels;
         self.height = height;
+    }
+}
+
+fn add_bits(ones: &mut [u64], block: &Block, weight: usize) {
+    for (ones, word) in ones.chunks_exact_mut(32).zip(block.0) {
+        for (bit, ones) in ones.iter_mut().enumerate() {
+            *ones += u64::from(word >> bit & 1) << weight;
+        }
     }
 }
 
@@ -98,52 +126,56 @@ fn load<L: Lane>(rows: &[u8], at: usize) -> L {
     )
 }
 
-/// Adds `carry`, one bit at each position, to the counters from plane `weight` on.
+/// Lets `carry`, one bit at each position, enter a level; what waits afterwards.
 #[inline(always)]
-fn ripple<L: Lane>(planes: &mut [Block], weight: usize, mut carry: L) {
-    for plane in &mut planes[weight..] {
-        if carry.is_zero() {
-            return;
-        }
-        let old = L::get(plane);
-        old.xor(carry).put(plane);
-        carry = old.and(carry);
+fn enter<L: Lane>(levels: &mut [Level], waiting: u64, level: u32, mut carry: L) -> u64 {
+    let full = (waiting >> level).trailing_ones() as usize;
+    let (add, wait) = levels[level as usize..].split_at_mut(full);
+    for level in add {
+        let (sum, next) = L::get(&level.sum).add(L::get(&level.waiting), carry);
+        sum.put(&mut level.sum);
+        carry = next;
     }
+    carry.put(&mut wait[0].waiting);
+    waiting + (1 << level)
 }
 
 #[inline(always)]
-fn add_few<L: Lane>(planes: &mut [Block], offsets: &[u32], row: impl Fn(u32) -> L) {
+fn add_few<L: Lane>(
+    levels: &mut [Level],
+    mut waiting: u64,
+    offsets: &[u32],
+    row: impl Fn(u32) -> L,
+) -> u64 {
     let mut rest = offsets;
     if let Some((eight, others)) = offsets.split_first_chunk::<8>() {
-        let mut low = [L::get(&planes[0]), L::get(&planes[1]), L::get(&planes[2])];
-        let carry = add_eight(&mut low, |i| row(eight[i]));
-        for (value, plane) in low.into_iter().zip(&mut *planes) {
-            value.put(plane);
-        }
-        ripple(planes, 3, carry);
+        let carry = add_eight(levels, |i| row(eight[i]));
+        waiting = enter(levels, waiting, 3, carry);
         rest = others;
     }
     for &offset in rest {
-        ripple(planes, 0, row(offset));
+        waiting = enter(levels, waiting, 0, row(offset));
     }
+    waiting
 }
 
 #[inline(always)]
-fn add_sixteen<L: Lane>(planes: &mut [Block], row: impl Fn(usize) -> L) {
-    let mut low = [L::get(&planes[0]), L::get(&planes[1]), L::get(&planes[2])];
-    let a = add_eight(&mut low, &row);
-    let b = add_eight(&mut low, |i| row(i + 8));
-    let (eights, carry) = L::get(&planes[3]).add(a, b);
-    for (value, plane) in low.into_iter().chain([eights]).zip(&mut *planes) {
-        value.put(plane);
-    }
-    ripple(planes, 4, carry);
+fn add_sixteen<L: Lane>(levels: &mut [Level], waiting: u64, row: impl Fn(usize) -> L) -> u64 {
+    let a = add_eight(levels, &row);
+    let b = add_eight(levels, |i| row(i + 8));
+    let (eights, carry) = L::get(&levels[3].sum).add(a, b);
+    eights.put(&mut levels[3].sum);
+    enter(levels, waiting, 4, carry)
 }
 
-/// Adds eight rows to the counters' lowest three planes; what is carried weighs eight.
+/// Adds eight rows to the sums of the lowest three levels; what is carried weighs eight.
 #[inline(always)]
-fn add_eight<L: Lane>(low: &mut [L; 3], row: impl Fn(usize) -> L) -> L {
-    let [ones, twos, fours] = *low;
+fn add_eight<L: Lane>(levels: &mut [Level], row: impl Fn(usize) -> L) -> L {
+    let (ones, twos, fours) = (
+        L::get(&levels[0].sum),
+        L::get(&levels[1].sum),
+        L::get(&levels[2].sum),
+    );
     let (ones, a) = ones.add(row(0), row(1));
     let (ones, b) = ones.add(row(2), row(3));
     let (twos, c) = twos.add(a, b);
@@ -151,7 +183,9 @@ fn add_eight<L: Lane>(low: &mut [L; 3], row: impl Fn(usize) -> L) -> L {
     let (ones, b) = ones.add(row(6), row(7));
     let (twos, d) = twos.add(a, b);
     let (fours, carry) = fours.add(c, d);
-    *low = [ones, twos, fours];
+    ones.put(&mut levels[0].sum);
+    twos.put(&mut levels[1].sum);
+    fours.put(&mut levels[2].sum);
     carry
 }
 

@@ -28,21 +28,15 @@ pub trait Lane: Copy {
     fn get(block: &Block) -> Self;
     /// To memory of our own.
     fn put(self, block: &mut Block);
-    /// Bitwise exclusive or.
-    fn xor(self, other: Self) -> Self;
-    /// Bitwise and.
-    fn and(self, other: Self) -> Self;
     /// Adds three bits at each of 512 positions: sum and carry.
     fn add(self, b: Self, c: Self) -> (Self, Self);
-    /// Whether all bits are 0.
-    fn is_zero(self) -> bool;
     /// A number 16 times.
     fn splat(value: u32) -> Self;
     /// One unit's effect on the lifetimes of 16 registers. `self` is 16 times the time at which it began;
     /// `first` is where it first reads a register whose first access is a read, `last` where it last reads or
     /// kills it, both as instructions from its start or [`UNTOUCHED`]. `since` is the time of each register's
-    /// last access, `sum` the total of live points.
-    fn live(self, first: &[u8; 16], last: &[u8; 16], since: &mut Self, sum: &mut Self);
+    /// last access, `sum` the total of live points; the new ones are the result.
+    fn live(self, first: &[u8; 16], last: &[u8; 16], since: Self, sum: Self) -> (Self, Self);
 }
 
 /// Work to be compiled for each instruction set. Implementations of `run` must be `#[inline(always)]`, and so
@@ -74,7 +68,10 @@ impl Isa {
     /// All that this processor has, best first.
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+        {
             all.push(Isa(Kind::Avx512));
         }
         if is_x86_feature_detected!("avx2") {
@@ -105,7 +102,7 @@ impl Isa {
     }
 }
 
-#[target_feature(enable = "avx512f,avx512vl,avx2,bmi1,bmi2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,popcnt")]
 fn run_avx512<J: Job>(job: J) -> J::Output {
     job.run::<Wide>()
 }
@@ -137,16 +134,6 @@ impl Lane for Wide {
         unsafe { _mm512_store_si512(block.0.as_mut_ptr().cast(), self.0) }
     }
     #[inline(always)]
-    fn xor(self, other: Self) -> Self {
-        // SAFETY: see `Wide`.
-        Wide(unsafe { _mm512_xor_si512(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn and(self, other: Self) -> Self {
-        // SAFETY: see `Wide`.
-        Wide(unsafe { _mm512_and_si512(self.0, other.0) })
-    }
-    #[inline(always)]
     fn add(self, b: Self, c: Self) -> (Self, Self) {
         // SAFETY: see `Wide`. 0x96 is the parity of three bits, 0xe8 their majority.
         unsafe {
@@ -156,17 +143,12 @@ impl Lane for Wide {
         }
     }
     #[inline(always)]
-    fn is_zero(self) -> bool {
-        // SAFETY: see `Wide`.
-        unsafe { _mm512_test_epi64_mask(self.0, self.0) == 0 }
-    }
-    #[inline(always)]
     fn splat(value: u32) -> Self {
         // SAFETY: see `Wide`.
         Wide(unsafe { _mm512_set1_epi32(value as i32) })
     }
     #[inline(always)]
-    fn live(self, first: &[u8; 16], last: &[u8; 16], since: &mut Self, sum: &mut Self) {
+    fn live(self, first: &[u8; 16], last: &[u8; 16], since: Self, sum: Self) -> (Self, Self) {
         // SAFETY: see `Wide`.
         unsafe {
             let none = _mm512_set1_epi32(UNTOUCHED.into());
@@ -175,8 +157,9 @@ impl Lane for Wide {
             let reads = _mm512_cmpneq_epi32_mask(first, none);
             let touches = _mm512_cmpneq_epi32_mask(last, none);
             let points = _mm512_sub_epi32(_mm512_add_epi32(self.0, first), since.0);
-            sum.0 = _mm512_mask_add_epi32(sum.0, reads, sum.0, points);
-            since.0 = _mm512_mask_add_epi32(since.0, touches, self.0, last);
+            let sum = _mm512_mask_add_epi32(sum.0, reads, sum.0, points);
+            let since = _mm512_mask_add_epi32(since.0, touches, self.0, last);
+            (Wide(since), Wide(sum))
         }
     }
 }
@@ -190,6 +173,16 @@ impl Halves {
     #[inline(always)]
     fn both(self, other: Self, f: impl Fn(__m256i, __m256i) -> __m256i) -> Self {
         Halves(f(self.0, other.0), f(self.1, other.1))
+    }
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        // SAFETY: see `Halves`.
+        self.both(other, |a, b| unsafe { _mm256_xor_si256(a, b) })
+    }
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        // SAFETY: see `Halves`.
+        self.both(other, |a, b| unsafe { _mm256_and_si256(a, b) })
     }
 }
 
@@ -216,29 +209,11 @@ impl Lane for Halves {
         }
     }
     #[inline(always)]
-    fn xor(self, other: Self) -> Self {
-        // SAFETY: see `Halves`.
-        self.both(other, |a, b| unsafe { _mm256_xor_si256(a, b) })
-    }
-    #[inline(always)]
-    fn and(self, other: Self) -> Self {
-        // SAFETY: see `Halves`.
-        self.both(other, |a, b| unsafe { _mm256_and_si256(a, b) })
-    }
-    #[inline(always)]
     fn add(self, b: Self, c: Self) -> (Self, Self) {
         let half = self.xor(b);
         // SAFETY: see `Halves`.
         let or = |a, b| unsafe { _mm256_or_si256(a, b) };
         (half.xor(c), self.and(b).both(half.and(c), or))
-    }
-    #[inline(always)]
-    fn is_zero(self) -> bool {
-        // SAFETY: see `Halves`.
-        unsafe {
-            let any = _mm256_or_si256(self.0, self.1);
-            _mm256_testz_si256(any, any) != 0
-        }
     }
     #[inline(always)]
     fn splat(value: u32) -> Self {
@@ -247,22 +222,24 @@ impl Lane for Halves {
         Halves(half, half)
     }
     #[inline(always)]
-    fn live(self, first: &[u8; 16], last: &[u8; 16], since: &mut Self, sum: &mut Self) {
+    fn live(self, first: &[u8; 16], last: &[u8; 16], since: Self, sum: Self) -> (Self, Self) {
         // SAFETY: see `Halves`; each of the two loads reads 8 of the 16 bytes.
         unsafe {
             let at = |bytes: &[u8; 16], half: usize| {
                 _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().add(8 * half).cast()))
             };
             let none = _mm256_set1_epi32(UNTOUCHED.into());
-            let half = |now, first, last, since: &mut __m256i, sum: &mut __m256i| {
-                let points = _mm256_sub_epi32(_mm256_add_epi32(now, first), *since);
+            let half = |now, first, last, since, sum| {
+                let points = _mm256_sub_epi32(_mm256_add_epi32(now, first), since);
                 let no_read = _mm256_cmpeq_epi32(first, none);
-                *sum = _mm256_add_epi32(*sum, _mm256_andnot_si256(no_read, points));
+                let sum = _mm256_add_epi32(sum, _mm256_andnot_si256(no_read, points));
                 let untouched = _mm256_cmpeq_epi32(last, none);
-                *since = _mm256_blendv_epi8(_mm256_add_epi32(now, last), *since, untouched);
+                let touched = _mm256_add_epi32(now, last);
+                (_mm256_blendv_epi8(touched, since, untouched), sum)
             };
-            half(self.0, at(first, 0), at(last, 0), &mut since.0, &mut sum.0);
-            half(self.1, at(first, 1), at(last, 1), &mut since.1, &mut sum.1);
+            let low = half(self.0, at(first, 0), at(last, 0), since.0, sum.0);
+            let high = half(self.1, at(first, 1), at(last, 1), since.1, sum.1);
+            (Halves(low.0, high.0), Halves(low.1, high.1))
         }
     }
 }
@@ -275,6 +252,14 @@ impl Portable {
     #[inline(always)]
     fn each(self, other: Self, f: impl Fn(u32, u32) -> u32) -> Self {
         Portable(Block(std::array::from_fn(|i| f(self.0.0[i], other.0.0[i]))))
+    }
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        self.each(other, |a, b| a ^ b)
+    }
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        self.each(other, |a, b| a & b)
     }
 }
 
@@ -293,29 +278,18 @@ impl Lane for Portable {
         *block = self.0;
     }
     #[inline(always)]
-    fn xor(self, other: Self) -> Self {
-        self.each(other, |a, b| a ^ b)
-    }
-    #[inline(always)]
-    fn and(self, other: Self) -> Self {
-        self.each(other, |a, b| a & b)
-    }
-    #[inline(always)]
     fn add(self, b: Self, c: Self) -> (Self, Self) {
         let half = self.xor(b);
         let carry = self.and(b).each(half.and(c), |a, b| a | b);
         (half.xor(c), carry)
     }
     #[inline(always)]
-    fn is_zero(self) -> bool {
-        self.0 == Block::default()
-    }
-    #[inline(always)]
     fn splat(value: u32) -> Self {
         Portable(Block::splat(value))
     }
     #[inline(always)]
-    fn live(self, first: &[u8; 16], last: &[u8; 16], since: &mut Self, sum: &mut Self) {
+    fn live(self, first: &[u8; 16], last: &[u8; 16], since: Self, sum: Self) -> (Self, Self) {
+        let (mut since, mut sum) = (since, sum);
         for i in 0..16 {
             let now = self.0.0[i];
             let (since, sum) = (&mut since.0.0[i], &mut sum.0.0[i]);
@@ -327,5 +301,6 @@ impl Lane for Portable {
                 *since = now + u32::from(last[i]);
             }
         }
+        (since, sum)
     }
 }

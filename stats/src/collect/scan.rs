@@ -20,8 +20,15 @@ pub struct Counts {
     hot: Vec<Hot>,
     tallies: Vec<Option<Tally>>,
     pages: Pages,
-    listed: Vec<UnitId>,
+    /// The first unit that has rows on its list, maybe.
+    listed: UnitId,
 }
+
+/// Ends the chain of listed units; there is no unit 0.
+const NOBODY: UnitId = 0;
+
+/// Marks a unit that is not in the chain.
+const UNLISTED: UnitId = UnitId::MAX;
 
 /// What a scan touches for each row.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +39,8 @@ struct Hot {
     row_bytes: u32,
     pending: u32,
     instructions: u32,
+    /// The next unit in the chain of those that have rows on their lists.
+    listed: UnitId,
     more_effects: bool,
 }
 
@@ -43,6 +52,7 @@ impl Hot {
         row_bytes: u32::MAX,
         pending: 0,
         instructions: 0,
+        listed: UNLISTED,
         more_effects: false,
     };
 }
@@ -144,17 +154,53 @@ impl Counts {
 
     /// Goes through rows from `at` on until it must stop. Rows may remain on lists until [`Counts::flush`].
     pub fn scan(&mut self, isa: Isa, window: &mut Window, rows: Rows<'_>, at: usize) -> Stop {
-        isa.run(Scan {
-            counts: self,
-            window,
-            rows,
-            at,
-        })
+        let mut at = at;
+        loop {
+            let hot = &mut self.hot[..];
+            let listed = &mut self.listed;
+            let stop = isa.run(Scan {
+                hot,
+                listed,
+                tallies: &self.tallies,
+                window,
+                rows,
+                at,
+            });
+            match stop {
+                Pause::Stop(stop) => return stop,
+                Pause::Full { unit, next } => {
+                    self.count(isa, unit, rows);
+                    at = next;
+                }
+            }
+        }
     }
 
     /// Counts the rows that remained on lists.
     pub fn flush(&mut self, isa: Isa, rows: Rows<'_>) {
-        isa.run(Flush { counts: self, rows });
+        while self.listed != NOBODY {
+            let unit = self.listed;
+            let hot = &mut self.hot[unit as usize];
+            self.listed = std::mem::replace(&mut hot.listed, UNLISTED);
+            self.count(isa, unit, rows);
+        }
+    }
+
+    fn count(&mut self, isa: Isa, unit: UnitId, rows: Rows<'_>) {
+        let hot = &mut self.hot[unit as usize];
+        let offsets = &hot.offsets[..hot.pending as usize];
+        hot.pending = 0;
+        if let Some(tally) = &mut self.tallies[unit as usize]
+            && !offsets.is_empty()
+        {
+            let pages = &mut self.pages;
+            isa.run(Count {
+                tally,
+                pages,
+                rows,
+                offsets,
+            });
+        }
     }
 
     /// All tallies and pages, when no row remains on a list.
@@ -180,106 +226,97 @@ impl Counts {
     }
 }
 
+/// The loop over the rows. Nothing in it calls a function, so that everything can stay in registers.
 struct Scan<'a> {
-    counts: &'a mut Counts,
+    hot: &'a mut [Hot],
+    listed: &'a mut UnitId,
+    tallies: &'a [Option<Tally>],
     window: &'a mut Window,
     rows: Rows<'a>,
     at: usize,
 }
 
+/// Why the loop over the rows was left.
+enum Pause {
+    Stop(Stop),
+    /// A unit's list is full; `next` is the next row.
+    Full {
+        unit: UnitId,
+        next: usize,
+    },
+}
+
 impl Job for Scan<'_> {
-    type Output = Stop;
+    type Output = Pause;
 
     #[inline(always)]
-    fn run<L: Lane>(self) -> Stop {
+    fn run<L: Lane>(self) -> Pause {
         let Scan {
-            counts,
+            hot: hots,
+            listed,
+            tallies,
             window,
             rows,
             mut at,
         } = self;
         let mut now = window.now;
-        let mut since = [L::get(&window.since[0]), L::get(&window.since[1])];
-        let mut sum = [L::get(&window.sum[0]), L::get(&window.sum[1])];
-        let stop = loop {
+        let (mut since, mut flags_since) = (L::get(&window.since[0]), L::get(&window.since[1]));
+        let (mut sum, mut flags_sum) = (L::get(&window.sum[0]), L::get(&window.sum[1]));
+        let pause = loop {
             if at >= rows.end {
-                break Stop::End;
+                break Pause::Stop(Stop::End);
             }
-            let (unit, bytes) = header(rows.bytes, at);
-            let known = counts
-                .hot
+            let header = read_header(rows.bytes, at);
+            let (unit, bytes) = (
+                (header >> 10) as usize,
+                (header & 1023) as usize * ROW_ALIGN,
+            );
+            let known = hots
                 .get_mut(unit)
                 .filter(|hot| hot.row_bytes as usize == bytes);
             let Some(hot) = known.filter(|_| at + bytes <= rows.end) else {
-                break match unit {
+                break Pause::Stop(match unit {
                     0 if bytes != 0 && at + bytes <= rows.end => Stop::Event { at, bytes },
                     _ => Stop::Damage { at },
-                };
+                });
             };
             let time = L::splat(now);
-            for group in 0..2 {
-                let Effect { first, last } = &hot.effects[group];
-                time.live(first, last, &mut since[group], &mut sum[group]);
-            }
+            let [general, flags] = &hot.effects;
+            (since, sum) = time.live(&general.first, &general.last, since, sum);
+            (flags_since, flags_sum) = time.live(&flags.first, &flags.last, flags_since, flags_sum);
             if hot.more_effects {
-                more_effects(time, &counts.tallies[unit], window);
+                more_effects(time, &tallies[unit], window);
             }
             now += hot.instructions;
             hot.offsets[hot.pending as usize % BATCH] = at as u32;
             hot.pending += 1;
             at += bytes;
-            if hot.pending == 1 {
-                counts.listed.push(unit as UnitId);
-            } else if hot.pending as usize == BATCH {
-                hot.pending = 0;
-                if let Some(tally) = &mut counts.tallies[unit] {
-                    count_rows::<L>(tally, &mut counts.pages, rows, &hot.offsets);
-                }
+            if hot.listed == UNLISTED {
+                hot.listed = std::mem::replace(listed, unit as UnitId);
+            }
+            if hot.pending as usize == BATCH {
+                break Pause::Full {
+                    unit: unit as UnitId,
+                    next: at,
+                };
             }
         };
         window.now = now;
-        for group in 0..2 {
-            since[group].put(&mut window.since[group]);
-            sum[group].put(&mut window.sum[group]);
-        }
-        stop
+        since.put(&mut window.since[0]);
+        flags_since.put(&mut window.since[1]);
+        sum.put(&mut window.sum[0]);
+        flags_sum.put(&mut window.sum[1]);
+        pause
     }
 }
 
-struct Flush<'a> {
-    counts: &'a mut Counts,
-    rows: Rows<'a>,
-}
-
-impl Job for Flush<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lane>(self) {
-        let Flush { counts, rows } = self;
-        for unit in counts.listed.drain(..) {
-            let hot = &mut counts.hot[unit as usize];
-            let pending = std::mem::take(&mut hot.pending) as usize;
-            if pending != 0
-                && let Some(tally) = &mut counts.tallies[unit as usize]
-            {
-                count_rows::<L>(tally, &mut counts.pages, rows, &hot.offsets[..pending]);
-            }
-        }
-    }
-}
-
-/// The unit number and the length in bytes of the row at `at`.
+/// The header of the row at `at`.
 #[inline(always)]
-fn header(rows: &[u8], at: usize) -> (usize, usize) {
+fn read_header(rows: &[u8], at: usize) -> u32 {
     let bytes: &[u8; ROW_HEADER] = rows[at..]
         .first_chunk()
         .expect("there are readable bytes behind the rows");
-    let header = u32::from_le_bytes(*bytes);
-    (
-        (header >> 10) as usize,
-        (header & 1023) as usize * ROW_ALIGN,
-    )
+    u32::from_le_bytes(*bytes)
 }
 
 /// The lifetimes of what is neither a general register nor a flag (nor one of the first vector registers).
@@ -288,25 +325,42 @@ fn more_effects<L: Lane>(time: L, tally: &Option<Tally>, window: &mut Window) {
     let Some(tally) = tally else { return };
     for (group, effect) in tally.unit.effects.iter().enumerate().skip(2) {
         if let Some(effect) = effect {
-            let mut since = L::get(&window.since[group]);
-            let mut sum = L::get(&window.sum[group]);
-            time.live(&effect.first, &effect.last, &mut since, &mut sum);
+            let (since, sum) = (L::get(&window.since[group]), L::get(&window.sum[group]));
+            let (since, sum) = time.live(&effect.first, &effect.last, since, sum);
             since.put(&mut window.since[group]);
             sum.put(&mut window.sum[group]);
         }
     }
 }
 
-#[inline(always)]
-fn count_rows<L: Lane>(tally: &mut Tally, pages: &mut Pages, rows: Rows<'_>, offsets: &[u32]) {
-    tally.planes.add::<L>(rows.bytes, offsets);
-    let accesses = &tally.unit.accesses;
-    for (group, last) in accesses.groups.iter().zip(&mut tally.last_pages) {
-        group.count(rows.bytes, offsets, rows.fs, last, pages);
-    }
-    for access in &accesses.others {
-        for &row in offsets {
-            count_one(access, &rows.bytes[row as usize..], rows.fs, pages);
+/// Counts bits and memory accesses of some rows of a unit.
+struct Count<'a> {
+    tally: &'a mut Tally,
+    pages: &'a mut Pages,
+    rows: Rows<'a>,
+    offsets: &'a [u32],
+}
+
+impl Job for Count<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lane>(self) {
+        let Count {
+            tally,
+            pages,
+            rows,
+            offsets,
+        } = self;
+        tally.planes.add::<L>(rows.bytes, offsets);
+        let accesses = &tally.unit.accesses;
+        for (group, last) in accesses.groups.iter().zip(&mut tally.last_pages) {
+            group.count(rows.bytes, offsets, rows.fs, last, pages);
+        }
+        for access in &accesses.others {
+            for &row in offsets {
+                count_one(access, &rows.bytes[row as usize..], rows.fs, pages);
+            }
         }
     }
 }
