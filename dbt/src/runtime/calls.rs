@@ -2,7 +2,7 @@
 //! everything that the kernel derives from that state (restarting, signal frames, new threads) is as it is natively; and the
 //! supervisor does not wait for a call to return.
 
-use fits_tracer::ptrace::{Registers, Resume, Stop, Stopped};
+use fits_tracer::ptrace::{Registers, Stop, Stopped};
 
 use super::error::Result;
 use super::guest::{Halted, NO_CALL, TRAP_FLAG};
@@ -29,7 +29,12 @@ impl Supervisor<'_> {
             args: [
                 guest.rdi, guest.rsi, guest.rdx, guest.r10, guest.r8, guest.r9,
             ],
+            mask: 0,
             again: false,
+        };
+        let call = Call {
+            mask: self.named_mask(&call),
+            ..call
         };
         if let Some(answer) = self.answer(thread, &guest)? {
             guest.rip = self.after(&call);
@@ -45,7 +50,7 @@ impl Supervisor<'_> {
         stopped.set_registers(&guest)?;
         thread.doing = Doing::Call(call);
         self.send_again(thread)?;
-        stopped.resume(Resume::Step, 0)?;
+        stopped.resume(call.how(), 0)?;
         Ok(None)
     }
 
@@ -70,6 +75,7 @@ impl Supervisor<'_> {
             libc::SYS_fork | libc::SYS_vfork | libc::SYS_clone | libc::SYS_clone3 => {
                 self.before_birth(stopped, call)
             }
+            _ if self.code.has_protected() => self.before_mapping(stopped, call),
             _ => Ok(()),
         }
     }
@@ -82,24 +88,22 @@ impl Supervisor<'_> {
         call: Call,
     ) -> Result<()> {
         match stopped.stop() {
-            Stop::Trap => self.on_call_trap(thread, stopped, call),
+            Stop::Trap | Stop::SyscallExit => self.on_call_trap(thread, stopped, call),
             Stop::Signal(_) => self.on_call_signal(thread, stopped, call),
-            _ => Ok(stopped.resume(Resume::Step, 0)?),
+            _ => Ok(stopped.resume(call.how(), 0)?),
         }
     }
 
     fn on_call_trap(&mut self, thread: &mut Thread, stopped: Stopped, call: Call) -> Result<()> {
         let guest = stopped.registers()?;
         let restarts = RESTART.contains(&(guest.rax as i64)) && guest.orig_rax != NO_CALL;
-        if restarts || guest.rip == call.pc {
-            let info = stopped.siginfo()?;
-            if info.code() <= 0 {
-                return self.on_call_signal(thread, stopped, call);
-            }
-            if restarts {
-                // The signal that interrupted it comes next, or the kernel restarts it.
-                return Ok(stopped.resume(Resume::Step, 0)?);
-            }
+        let suspicious = restarts || guest.rip == call.pc;
+        if suspicious && stopped.stop() == Stop::Trap && stopped.siginfo()?.code() <= 0 {
+            return self.on_call_signal(thread, stopped, call);
+        }
+        if restarts {
+            // The signal that interrupted it comes next, or the kernel restarts it.
+            return Ok(stopped.resume(call.how(), 0)?);
         }
         self.returned(thread, stopped, call, guest)
     }
@@ -108,7 +112,7 @@ impl Supervisor<'_> {
     fn returned(
         &mut self,
         thread: &mut Thread,
-        mut stopped: Stopped,
+        stopped: Stopped,
         call: Call,
         mut guest: Registers,
     ) -> Result<()> {
@@ -124,8 +128,9 @@ impl Supervisor<'_> {
         thread.gs_base = guest.gs_base;
         let error = !is_sigreturn && (-4095..0).contains(&result);
         self.called(thread, call.pc, call.number, error)?;
+        self.after_mask(thread, &stopped, &call, result)?;
         if !is_sigreturn {
-            self.after_mapping(&mut stopped, &call, result)?;
+            self.after_mapping(&call, result);
             self.correct_answer(&call, result)?;
         }
         self.proceed(thread, stopped, guest)
@@ -148,7 +153,7 @@ impl Supervisor<'_> {
             again: true,
             ..call
         });
-        Ok(stopped.resume(Resume::Step, 0)?)
+        Ok(stopped.resume(call.how(), 0)?)
     }
 
     /// A signal has come before the call, or has interrupted it.
@@ -156,7 +161,7 @@ impl Supervisor<'_> {
         let info = self.siginfo(thread, &stopped)?;
         let signal = info.signal();
         if !self.has_effect(thread, signal)? {
-            return Ok(stopped.resume(Resume::Step, signal)?);
+            return Ok(stopped.resume(call.how(), signal)?);
         }
         let mut guest = stopped.registers()?;
         guest.r11 &= !TRAP_FLAG;

@@ -3,7 +3,7 @@
 
 use fits_tracer::ptrace::Registers;
 use fits_tracer::step::{Decoded, Kind};
-use iced_x86::Register;
+use iced_x86::{OpKind, Register};
 
 use super::error::Result;
 use super::guest::register;
@@ -22,11 +22,14 @@ impl Supervisor<'_> {
         decoded: &Decoded,
         guest: &Registers,
     ) -> Option<Registers> {
+        let mut after = *guest;
+        after.rip = decoded.next();
+        if decoded.kind == Kind::LoadStackSegment {
+            return loads_same(decoded, guest).then_some(after);
+        }
         if !self.options.environment.is_controlled() {
             return None;
         }
-        let mut after = *guest;
-        after.rip = decoded.next();
         match decoded.kind {
             Kind::Rdtsc | Kind::Rdtscp => {
                 let value = thread.area.read_tsc();
@@ -78,7 +81,11 @@ impl Supervisor<'_> {
         }
         let memory = &self.code.memory;
         match call.number as i64 {
-            libc::SYS_getcpu if call.args[0] != 0 => memory.write(call.args[0], &[0; 4])?,
+            libc::SYS_getcpu => {
+                for &place in call.args[..2].iter().filter(|&&place| place != 0) {
+                    memory.write(place, &[0; 4])?;
+                }
+            }
             libc::SYS_sched_getaffinity => {
                 if let Some(mask) = self.options.cpus.visible_mask(result as usize) {
                     memory.write(call.args[2], &mask)?;
@@ -88,4 +95,17 @@ impl Supervisor<'_> {
         }
         Ok(())
     }
+}
+
+/// `mov ss, reg` with the selector that `ss` has: nothing would change, but no trap would come after a step.
+fn loads_same(decoded: &Decoded, guest: &Registers) -> bool {
+    let source = decoded.instruction.op1_register();
+    let mut copy = *guest;
+    decoded.instruction.op1_kind() == OpKind::Register
+        && source.is_gpr()
+        && *register(
+            &mut copy,
+            source.full_register() as u8 - Register::RAX as u8,
+        ) & 0xffff
+            == guest.ss
 }

@@ -8,15 +8,21 @@ use super::supervisor::Supervisor;
 use super::thread::Call;
 
 impl Supervisor<'_> {
+    /// Before a call that takes pages elsewhere or drops what is on them: they go with the protection that the guest gave them.
+    pub(super) fn before_mapping(&mut self, stopped: &mut Stopped, call: &Call) -> Result<()> {
+        let [start, length, ..] = call.args;
+        match call.number as i64 {
+            libc::SYS_mremap | libc::SYS_madvise => {
+                self.unprotect_range(stopped, start..start.saturating_add(length))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A call has returned `result`: if it changed mappings, forgets what was known of them.
-    pub(super) fn after_mapping(
-        &mut self,
-        _stopped: &mut Stopped,
-        call: &Call,
-        result: i64,
-    ) -> Result<()> {
+    pub(super) fn after_mapping(&mut self, call: &Call, result: i64) {
         if (-4095..0).contains(&result) {
-            return Ok(());
+            return;
         }
         let [first, second, third, ..] = call.args;
         let executable = third & libc::PROT_EXEC as u64 != 0;
@@ -34,7 +40,6 @@ impl Supervisor<'_> {
             libc::SYS_madvise if drops_content(third) => self.changed(first, second, false),
             _ => {}
         }
-        Ok(())
     }
 
     fn changed(&mut self, start: u64, length: u64, executable: bool) {

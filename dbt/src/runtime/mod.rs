@@ -4,7 +4,7 @@
 //! - `traps`: translated code has come to an exit that leads nowhere yet. `translating` finds or makes the next unit.
 //! - `slow`: one instruction in the guest's own state, for what can't be translated.
 //! - `calls`: system calls, executed by the guest's own `syscall` instruction; `mappings` and `emulated` are the special ones.
-//! - `births`: threads and children; `image`: `execve`; `ends`: how threads and the run end.
+//! - `masks`: the one signal that must never be blocked. `births`: threads and children; `image`: `execve`; `ends`: how threads and the run end.
 //! - `signals`: delivery at unit boundaries, which `boundary` runs to; `faults`: precise faults in translated code.
 //!
 //! Below them: `area` (memory that we map into the target), `pages` (guest code and its protection), `guest` (from the state of
@@ -24,6 +24,7 @@ mod faults;
 mod guest;
 mod image;
 mod mappings;
+mod masks;
 mod pages;
 mod report;
 mod signals;

@@ -52,6 +52,11 @@ impl GuestPages {
         !self.protected.is_empty()
     }
 
+    /// Whether code at `pc` can be translated: it is executable memory that we know to stay as it is.
+    pub(super) fn holds(&self, pc: u64) -> bool {
+        self.pages.contains_key(&(pc / PAGE))
+    }
+
     /// Whether the page of `address` is write-protected by us.
     pub(super) fn is_protected(&self, address: u64) -> bool {
         self.protected.contains_key(&(address / PAGE))
@@ -153,6 +158,10 @@ impl Supervisor<'_> {
         let Some(mapping) = self.mapping(page * PAGE)?.filter(|mapping| mapping.execute) else {
             return Ok(true);
         };
+        if mapping.shared {
+            // Who else writes to it can't be known.
+            return Ok(true);
+        }
         if mapping.write {
             if self
                 .code
@@ -238,6 +247,8 @@ impl Supervisor<'_> {
             libc::SYS_mprotect,
             [page * PAGE, PAGE, given as u64, 0, 0, 0],
         )?;
+        // It may have been read while the page was protected.
+        self.code.map = None;
         let range = page * PAGE..(page + 1) * PAGE;
         self.code.forget(range.clone());
         self.cache.invalidate(range);
@@ -246,7 +257,17 @@ impl Supervisor<'_> {
 
     /// [`Supervisor::unprotect`] for all pages, before the kernel writes where it likes.
     pub(super) fn unprotect_all(&mut self, stopped: &mut Stopped) -> Result<()> {
-        let pages: Vec<u64> = self.code.protected.keys().copied().collect();
+        self.unprotect_range(stopped, 0..u64::MAX)
+    }
+
+    /// [`Supervisor::unprotect`] for all pages of a range.
+    pub(super) fn unprotect_range(
+        &mut self,
+        stopped: &mut Stopped,
+        range: Range<u64>,
+    ) -> Result<()> {
+        let pages = range.start / PAGE..range.end.div_ceil(PAGE);
+        let pages: Vec<u64> = self.code.protected.range(pages).map(|one| *one.0).collect();
         for page in pages {
             self.unprotect(stopped, page * PAGE)?;
         }

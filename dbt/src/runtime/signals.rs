@@ -65,10 +65,12 @@ impl Supervisor<'_> {
 
     /// A thread in translated code is about to get a signal.
     pub(super) fn on_signal(&mut self, thread: &mut Thread, mut stopped: Stopped) -> Result<()> {
+        let before = thread.sent_again.len();
         let info = self.siginfo(thread, &stopped)?;
+        let is_new = thread.sent_again.len() == before;
         let signal = info.signal();
         let host = stopped.registers()?;
-        if is_fault(&info) && self.cache.contains(host.rip) {
+        if is_new && is_fault(&info) && self.cache.contains(host.rip) {
             return self.on_fault(thread, stopped, host, info);
         }
         if !self.has_effect(thread, signal)? {
@@ -158,6 +160,7 @@ impl Supervisor<'_> {
             .read_u64(handler.rdx.wrapping_add(MCONTEXT_RIP))
             .ok();
         then(self, thread, saved_rip)?;
+        self.handler_mask(thread, &stopped, &handler)?;
         self.end_block(thread)?;
         self.proceed(thread, stopped, handler)
     }

@@ -1,7 +1,7 @@
 //! The slow path: one instruction in the guest's own state, at its own address, by a native single step.
 
 use fits_stats::protocol::{Level, Step};
-use fits_tracer::ptrace::{Registers, Stop, Stopped, Waited, XState};
+use fits_tracer::ptrace::{Registers, Resume, Stop, Stopped, Waited, XState, interrupt, wait_for};
 use fits_tracer::step::{Decoded, Kind, Pending, View};
 use std::rc::Rc;
 
@@ -47,6 +47,7 @@ impl Supervisor<'_> {
         decoded: Option<&Rc<Decoded>>,
     ) -> Result<Halted> {
         let mut guest = guest;
+        let steps = guest.eflags & TRAP_FLAG != 0;
         let pending = match decoded {
             Some(decoded) => Some(self.pending(&stopped, decoded, &guest)?),
             None => None,
@@ -86,13 +87,27 @@ impl Supervisor<'_> {
         let (Some(pending), Some(decoded)) = (pending, decoded) else {
             return Ok(Some((stopped, guest)));
         };
-        if decoded.kind == Kind::PushFlags {
+        if decoded.kind == Kind::PushFlags && !steps {
             self.hide_trap_flag(guest.rsp)?;
         }
         let step = self.finish(&stopped, pending, &guest)?;
         self.retired(thread, step, decoded.facts.ends_block)?;
-        if decoded.kind == Kind::Breakpoint {
-            let info = stopped.siginfo()?;
+        let trapped = decoded.kind == Kind::Breakpoint || steps;
+        let info = if trapped {
+            Some(stopped.siginfo()?)
+        } else {
+            None
+        };
+        if decoded.kind == Kind::PopFlags && guest.eflags & TRAP_FLAG == 0 {
+            stopped = match forget_step(stopped)? {
+                Waited::Stopped(stopped) if stopped.stop() == Stop::Interrupted => stopped,
+                other => {
+                    thread.held.extend(info);
+                    return self.put_back(other);
+                }
+            };
+        }
+        if let Some(info) = info {
             self.deliver(thread, stopped, guest, info)?;
             return Ok(None);
         }
@@ -153,4 +168,13 @@ impl Supervisor<'_> {
         }
         Ok(None)
     }
+}
+
+/// Stepping on from a `popf` that has cleared the trap flag, the kernel would take the trap flag of our step for the program's own.
+/// Resuming without a step forgets it; the interrupt asked for before makes that resumption end before any instruction.
+fn forget_step(stopped: Stopped) -> Result<Waited> {
+    let tid = stopped.tid();
+    interrupt(tid)?;
+    stopped.resume(Resume::Continue, 0)?;
+    Ok(wait_for(tid)?)
 }

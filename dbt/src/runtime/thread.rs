@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use fits_stats::protocol::ThreadNumber;
 use fits_stats::ring::Cursor;
 use fits_stats::template::Prefix;
-use fits_tracer::ptrace::SigInfo;
+use fits_tracer::ptrace::{Resume, SigInfo};
 use nix::unistd::Pid;
 
 use super::area::Area;
+use super::masks::changes_mask;
 
 /// A traced thread.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Thread {
     pub(super) fs_base: u64,
     /// Signals that were taken from the kernel, to be delivered at the next boundary.
     pub(super) held: VecDeque<SigInfo>,
+    /// The program has blocked `SIGTRAP`; see `masks`.
+    pub(super) trap_blocked: bool,
     /// What signals that we had to send again looked like.
     pub(super) sent_again: Vec<SigInfo>,
 }
@@ -53,6 +56,8 @@ pub(super) struct Call {
     pub(super) number: u64,
     /// Its arguments.
     pub(super) args: [u64; 6],
+    /// The mask that it names, if it is `rt_sigprocmask`.
+    pub(super) mask: u64,
     /// It was made anew after its memory had been unprotected.
     pub(super) again: bool,
 }
@@ -69,7 +74,19 @@ impl Thread {
             gs_base: 0,
             fs_base: 0,
             held: VecDeque::new(),
+            trap_blocked: false,
             sent_again: Vec::new(),
+        }
+    }
+}
+
+impl Call {
+    /// How the thread is to be resumed while the call is under way.
+    pub(super) fn how(&self) -> Resume {
+        if changes_mask(self.number) {
+            Resume::Syscall
+        } else {
+            Resume::Step
         }
     }
 }

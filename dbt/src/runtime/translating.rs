@@ -23,6 +23,9 @@ impl Supervisor<'_> {
             return Ok(known);
         }
         self.prepare(Some(stopped), key.0)?;
+        if !self.code.holds(key.0) {
+            return Ok(Known::Slow);
+        }
         let zone = self.zone(stopped, key.0)?;
         let known = self.translate(zone, key)?;
         if let Known::Unit(id) = known {

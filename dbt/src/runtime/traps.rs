@@ -7,7 +7,7 @@ use fits_stats::template::UnitId;
 use fits_tracer::ptrace::{Registers, Resume, Stopped};
 
 use super::error::Result;
-use super::guest::{R15, RCX, state};
+use super::guest::{R15, RCX, TRAP_FLAG, state};
 use super::supervisor::Supervisor;
 use super::thread::{Doing, Thread};
 use crate::cache::{Known, Place};
@@ -45,6 +45,9 @@ impl Supervisor<'_> {
     /// A thread in translated code has stopped with `SIGTRAP`.
     pub(super) fn on_trap(&mut self, thread: &mut Thread, stopped: Stopped) -> Result<()> {
         let rip = stopped.user_word(RIP)?;
+        if !thread.sent_again.is_empty() && stopped.siginfo()?.code() <= 0 {
+            return self.on_other_trap(thread, stopped);
+        }
         match self.trap_at(rip.wrapping_sub(1)) {
             Some(left) => self.go_on(thread, stopped, left),
             None => self.on_other_trap(thread, stopped),
@@ -183,6 +186,13 @@ impl Supervisor<'_> {
     ) -> Result<()> {
         loop {
             self.note_fs_base(thread, &guest)?;
+            if guest.eflags & TRAP_FLAG != 0 {
+                match self.slow(thread, stopped, guest)? {
+                    Some(halted) => (stopped, guest) = halted,
+                    None => return Ok(()),
+                }
+                continue;
+            }
             let key = (guest.rip, thread.prefix);
             let next = match self.find(&mut stopped, key) {
                 Ok(Known::Unit(id)) => return self.enter(thread, stopped, guest, id),

@@ -1,0 +1,103 @@
+//! `SIGTRAP`'s place in the signal mask.
+//!
+//! Traps and single steps raise a `SIGTRAP` that the kernel *forces*: if the thread blocks that signal at that moment, the kernel
+//! takes its handler away. So `SIGTRAP` never really is in the mask of a thread of ours; whether the program has blocked it is kept
+//! in [`Thread::trap_blocked`] and put wherever the program can see its mask: the old mask of `rt_sigprocmask`, and signal frames.
+
+use fits_tracer::ptrace::{Registers, Stopped};
+
+use super::error::Result;
+use super::supervisor::Supervisor;
+use super::thread::{Call, Thread};
+
+/// `SIGTRAP` in a signal set.
+pub(super) const TRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
+
+/// Offset of `uc_sigmask` from rsp at a handler's entry: behind the return address and the registers.
+const FRAME_MASK: u64 = 8 + 296;
+
+/// Whether a system call sets a mask that may still be in force when it returns: then no step may be taken over it.
+pub(super) fn changes_mask(number: u64) -> bool {
+    const IO_PGETEVENTS: i64 = 333;
+    const EPOLL_PWAIT2: i64 = 441;
+    matches!(
+        number as i64,
+        libc::SYS_rt_sigprocmask
+            | libc::SYS_rt_sigreturn
+            | libc::SYS_rt_sigsuspend
+            | libc::SYS_ppoll
+            | libc::SYS_pselect6
+            | libc::SYS_epoll_pwait
+            | IO_PGETEVENTS
+            | EPOLL_PWAIT2
+    )
+}
+
+/// Takes `SIGTRAP` out of the signal mask; whether it was in it.
+pub(super) fn unblock_trap(stopped: &Stopped) -> Result<bool> {
+    let mask = stopped.signal_mask()?;
+    let blocked = mask & TRAP_BIT != 0;
+    if blocked {
+        stopped.set_signal_mask(mask & !TRAP_BIT)?;
+    }
+    Ok(blocked)
+}
+
+impl Supervisor<'_> {
+    /// What `rt_sigprocmask` is about to do; for [`Supervisor::after_mask`].
+    pub(super) fn named_mask(&self, call: &Call) -> u64 {
+        let is_mask = call.number as i64 == libc::SYS_rt_sigprocmask && call.args[1] != 0;
+        let read = |place| self.code.memory.read_u64(place).unwrap_or_default();
+        if is_mask { read(call.args[1]) } else { 0 }
+    }
+
+    /// A call that changes the mask has returned.
+    pub(super) fn after_mask(
+        &mut self,
+        thread: &mut Thread,
+        stopped: &Stopped,
+        call: &Call,
+        result: i64,
+    ) -> Result<()> {
+        match call.number as i64 {
+            libc::SYS_rt_sigreturn => thread.trap_blocked = unblock_trap(stopped)?,
+            libc::SYS_rt_sigprocmask if result == 0 => {
+                let before = thread.trap_blocked;
+                let [how, set, old, ..] = call.args;
+                if set != 0 {
+                    unblock_trap(stopped)?;
+                    let named = call.mask & TRAP_BIT != 0;
+                    thread.trap_blocked = match how as i32 {
+                        libc::SIG_BLOCK => before || named,
+                        libc::SIG_UNBLOCK => before && !named,
+                        _ => named,
+                    };
+                }
+                if old != 0 && before {
+                    self.add_trap(old)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The thread is at a handler's first instruction.
+    pub(super) fn handler_mask(
+        &mut self,
+        thread: &mut Thread,
+        stopped: &Stopped,
+        handler: &Registers,
+    ) -> Result<()> {
+        if thread.trap_blocked {
+            self.add_trap(handler.rsp.wrapping_add(FRAME_MASK))?;
+        }
+        thread.trap_blocked |= unblock_trap(stopped)?;
+        Ok(())
+    }
+
+    fn add_trap(&self, place: u64) -> Result<()> {
+        let mask = self.code.memory.read_u64(place)? | TRAP_BIT;
+        Ok(self.code.memory.write(place, &mask.to_le_bytes())?)
+    }
+}
