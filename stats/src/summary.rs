@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use crate::functions;
-use crate::model::{Level, RunInfo, Statistics};
+use crate::model::{Level, RegisterStatistics, RunInfo, Statistics};
 use crate::pictures::Pictures;
 use crate::write::{ExitSummary, Listing, Summary};
 pub use text::{grouped, readable_name, share, shortened};
@@ -39,12 +39,24 @@ fn render_to(
     mix(out, listing, total)?;
     registers(out, statistics, total)?;
     if statistics.level == Level::Full {
-        heat::write(out, &pictures(statistics, listing))?;
+        heat::write(out, &busy_pictures(statistics, listing, total))?;
     }
     for warning in &info.warnings {
         writeln!(out, "\nwarning: {warning}")?;
     }
     Ok(())
+}
+
+/// Bit pictures of the busiest registers.
+fn busy_pictures(statistics: &Statistics, listing: &Listing, total: u64) -> Pictures {
+    let mut pictures = pictures(statistics, listing);
+    pictures.registers.retain(|register, _| {
+        statistics
+            .registers
+            .get(register)
+            .is_some_and(|used| is_busy(used, total))
+    });
+    pictures
 }
 
 /// Bit pictures of a run that is in memory.
@@ -219,8 +231,18 @@ fn mix(out: &mut String, listing: &Listing, total: u64) -> fmt::Result {
     Ok(())
 }
 
+/// The busiest registers; programs have dozens that they hardly use.
 fn registers(out: &mut String, statistics: &Statistics, total: u64) -> fmt::Result {
     let full = statistics.level == Level::Full;
+    let used: Vec<_> = statistics
+        .registers
+        .iter()
+        .filter(|(_, used)| used.reads + used.writes > 0)
+        .collect();
+    let shown: Vec<_> = used
+        .iter()
+        .filter(|(_, used)| is_busy(used, total))
+        .collect();
     writeln!(out)?;
     let live = if full { "live" } else { "" };
     line(
@@ -230,11 +252,7 @@ fn registers(out: &mut String, statistics: &Statistics, total: u64) -> fmt::Resu
             "register", "reads", "writes"
         ),
     )?;
-    let used = statistics
-        .registers
-        .iter()
-        .filter(|(_, used)| used.reads + used.writes > 0);
-    for (register, used) in used {
+    for (register, used) in &shown {
         let live = if full {
             share(used.live_points, total)
         } else {
@@ -249,7 +267,18 @@ fn registers(out: &mut String, statistics: &Statistics, total: u64) -> fmt::Resu
             ),
         )?;
     }
-    Ok(())
+    match used.len() - shown.len() {
+        0 => Ok(()),
+        1 => writeln!(out, "  and one that less than 1 % of the instructions use"),
+        more => writeln!(
+            out,
+            "  and {more} that less than 1 % of the instructions use"
+        ),
+    }
+}
+
+fn is_busy(used: &RegisterStatistics, total: u64) -> bool {
+    used.reads.max(used.writes) >= total / 100
 }
 
 #[cfg(test)]

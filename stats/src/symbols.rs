@@ -1,17 +1,20 @@
-//! From an address to its module, offset, symbol and source line.
+//! From addresses to their modules, offsets, symbols and source lines.
 //!
-//! A module's file is opened when the first of its addresses is asked for, and only the parts of
-//! it that are needed are read, so that large modules cost what is asked of them.
+//! All addresses of a run are located at once: each module's file is then read once, by one of
+//! several threads, and only the parts of it that are needed.
 
 mod debug;
 mod elf;
+mod lines;
+mod mapping;
 mod table;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::model::Module;
-use debug::Lines;
 use elf::ElfFile;
+use mapping::Mappings;
 use table::SymbolTable;
 
 /// Where an address lies. What is not known is absent.
@@ -27,45 +30,101 @@ pub struct Location {
     pub source: Option<Arc<str>>,
 }
 
-/// Finds locations in the modules of one run.
-pub struct Symbolizer<'a> {
-    modules: Vec<LazyModule<'a>>,
+/// Where one address lies.
+pub fn locate(modules: &[Module], pc: u64) -> Location {
+    locate_all(modules, &[(pc, &[])]).pop().unwrap_or_default()
 }
 
-impl<'a> Symbolizer<'a> {
-    /// Nothing is read yet.
-    pub fn new(modules: &'a [Module]) -> Self {
-        let mut modules: Vec<_> = modules.iter().map(LazyModule::new).collect();
-        modules.sort_by_key(|lazy| std::cmp::Reverse(lazy.module.generation));
-        Symbolizer { modules }
-    }
-
-    /// Where `pc` lies. `bytes` are what was executed there: they decide between modules that
-    /// were mapped to the same place one after the other.
-    pub fn locate(&mut self, pc: u64, bytes: &[u8]) -> Location {
-        let covering: Vec<(usize, u64)> = (self.modules.iter().enumerate())
-            .filter_map(|(index, lazy)| Some((index, lazy.module.file_offset(pc)?)))
-            .collect();
-        let Some(&(latest, latest_offset)) = covering.first() else {
-            return Location::default();
-        };
-        if covering.len() > 1 && !bytes.is_empty() {
-            for &(index, file_offset) in &covering {
-                if self.modules[index].holds(file_offset, bytes) {
-                    return self.modules[index].locate(file_offset);
-                }
-            }
+/// Where addresses lie, in the same order. The bytes are what was executed there: they decide
+/// between modules that were mapped to the same place one after the other.
+pub fn locate_all(modules: &[Module], places: &[(u64, &[u8])]) -> Vec<Location> {
+    let jobs = Mappings::new(modules).divide(places);
+    let mut locations = vec![Location::default(); places.len()];
+    for (job, found) in jobs.iter().zip(run_jobs(modules, &jobs)) {
+        for (address, location) in job.addresses.iter().zip(found) {
+            locations[address.place] = location;
         }
-        self.modules[latest].locate(latest_offset)
     }
+    locations
 }
 
-struct LazyModule<'a> {
-    module: &'a Module,
-    state: State,
-    path: Arc<str>,
-    symbol: Shared,
-    source: Shared,
+/// The addresses of one module.
+struct Job {
+    /// Index of the module.
+    module: usize,
+    addresses: Vec<Address>,
+}
+
+/// An address in the file of a module.
+struct Address {
+    /// Which of the places it is.
+    place: usize,
+    file_offset: u64,
+}
+
+/// Works off all jobs with as many threads as there are processors.
+fn run_jobs(modules: &[Module], jobs: &[Job]) -> Vec<Vec<Location>> {
+    let threads = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(jobs.len());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.push((job.module, locate_in(&modules[job.module], &job.addresses)));
+        }
+        done
+    };
+    let mut done = match threads {
+        0 | 1 => work(),
+        _ => std::thread::scope(|scope| {
+            let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut done = work();
+            for worker in workers {
+                done.extend(worker.join().expect("locating addresses does not panic"));
+            }
+            done
+        }),
+    };
+    // Jobs are in the order of their modules.
+    done.sort_by_key(|(module, _)| *module);
+    done.into_iter().map(|(_, locations)| locations).collect()
+}
+
+fn locate_in(module: &Module, addresses: &[Address]) -> Vec<Location> {
+    let path: Arc<str> = module.path.as_str().into();
+    let blank = Location {
+        module: Some(path),
+        ..Location::default()
+    };
+    let mut locations = vec![blank; addresses.len()];
+    if let Some(elf) = ElfFile::open(module.path.as_ref()) {
+        fill_in(&elf, addresses, &mut locations);
+    }
+    locations
+}
+
+/// Adds what the file of the module knows.
+fn fill_in(elf: &ElfFile, addresses: &[Address], locations: &mut [Location]) {
+    let debug_file = debug::find_separate_file(elf);
+    let symbols = SymbolTable::load(elf, debug_file.as_ref());
+    let mut symbol = Shared::default();
+    let mut wanted = Vec::with_capacity(addresses.len());
+    for (index, (address, location)) in addresses.iter().zip(&mut *locations).enumerate() {
+        location.offset = elf.virtual_address(address.file_offset);
+        if let Some(offset) = location.offset {
+            location.symbol = symbols.find(offset).map(|name| symbol.get(name));
+            wanted.push((offset, index));
+        }
+    }
+    wanted.sort_unstable();
+    let offsets: Vec<u64> = wanted.iter().map(|(offset, _)| *offset).collect();
+    let sources = debug::with_lines(elf, debug_file.as_ref())
+        .map(|file| lines::find(file, &offsets))
+        .unwrap_or_default();
+    for ((_, index), source) in wanted.into_iter().zip(sources) {
+        locations[index].source = source;
+    }
 }
 
 /// The last text that was handed out: neighbours mostly have the same one, so they share it.
@@ -78,82 +137,6 @@ impl Shared {
             Some(last) if **last == *text => last.clone(),
             _ => self.0.insert(text.into()).clone(),
         }
-    }
-}
-
-enum State {
-    Unopened,
-    /// Not a file, or not one that we understand.
-    Opaque,
-    Open(Box<OpenModule>),
-}
-
-struct OpenModule {
-    elf: ElfFile,
-    symbols: SymbolTable,
-    lines: Lines,
-}
-
-impl OpenModule {
-    fn open(path: &str) -> Option<Self> {
-        let elf = ElfFile::open(path.as_ref())?;
-        let debug_file = debug::find_separate_file(&elf);
-        let symbols = SymbolTable::load(&elf, debug_file.as_ref());
-        let lines = Lines::new(&elf, debug_file.as_ref());
-        Some(OpenModule {
-            elf,
-            symbols,
-            lines,
-        })
-    }
-}
-
-impl<'a> LazyModule<'a> {
-    fn new(module: &'a Module) -> Self {
-        LazyModule {
-            module,
-            state: State::Unopened,
-            path: module.path.as_str().into(),
-            symbol: Shared::default(),
-            source: Shared::default(),
-        }
-    }
-
-    fn open(&mut self) -> Option<&OpenModule> {
-        if matches!(self.state, State::Unopened) {
-            self.state = match OpenModule::open(&self.module.path) {
-                Some(open) => State::Open(Box::new(open)),
-                None => State::Opaque,
-            };
-        }
-        match &self.state {
-            State::Open(open) => Some(open),
-            _ => None,
-        }
-    }
-
-    fn holds(&mut self, file_offset: u64, bytes: &[u8]) -> bool {
-        let content = self
-            .open()
-            .and_then(|open| open.elf.read(file_offset, bytes.len() as u64));
-        content.as_deref() == Some(bytes)
-    }
-
-    fn locate(&mut self, file_offset: u64) -> Location {
-        self.open();
-        let mut location = Location {
-            module: Some(self.path.clone()),
-            ..Location::default()
-        };
-        let State::Open(open) = &self.state else {
-            return location;
-        };
-        if let Some(offset) = open.elf.virtual_address(file_offset) {
-            location.offset = Some(offset);
-            location.symbol = open.symbols.find(offset).map(|name| self.symbol.get(name));
-            location.source = open.lines.find(offset).map(|line| self.source.get(&line));
-        }
-        location
     }
 }
 

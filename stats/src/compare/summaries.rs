@@ -6,9 +6,16 @@ use std::collections::BTreeMap;
 use super::{Difference, FileComparison};
 use crate::write::{ExitSummary, Summary};
 
-/// Compares field by field; each field is a row.
+/// Compares field by field; each field is a row. Standard output and error are hashed only where they
+/// went to a file, so they are compared if both runs have them.
 pub(super) fn compare(a: &Summary, b: &Summary, compared: &mut FileComparison, limit: usize) {
-    let (a, b) = (facts(a), facts(b));
+    let (mut a, mut b) = (facts(a), facts(b));
+    for stream in ["output stdout", "output stderr"] {
+        if !(a.contains_key(stream) && b.contains_key(stream)) {
+            a.remove(stream);
+            b.remove(stream);
+        }
+    }
     let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
     keys.sort_unstable();
     keys.dedup();

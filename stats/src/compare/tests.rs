@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Level, RunInfo};
+use crate::model::{Level, OutputHash, RunInfo};
 use crate::write::{tests::sample, write_folder};
 
 struct Pair {
@@ -143,6 +143,37 @@ fn exits_and_outputs_are_compared() {
     let file = pair.file("summary.json");
     assert_eq!(file.differences[0].key, "exit");
     assert_eq!(file.differences[0].b.as_deref(), Some("status 1"));
+}
+
+#[test]
+fn outputs_are_compared_where_both_were_hashed() {
+    let parent = TempDir::new().unwrap();
+    let run = |name: &str, outputs: &[(&str, &str)]| {
+        let outputs = outputs.iter().map(|(name, sha256)| OutputHash {
+            name: (*name).to_owned(),
+            sha256: (*sha256).to_owned(),
+            bytes: 1,
+        });
+        let info = RunInfo {
+            outputs: outputs.collect(),
+            ..RunInfo::default()
+        };
+        let dir = parent.path().join(name);
+        write_folder(&dir, &sample(Level::Counts), &info).unwrap();
+        dir
+    };
+    let a = run("a", &[("stdout", "11"), ("/a/file", "22")]);
+    let same = run("same", &[("/b/file", "22")]);
+    let other = run("other", &[("stdout", "12")]);
+    assert!(compare(&a, &same, 1).unwrap().equal);
+    let found = compare(&a, &other, 9).unwrap().files.remove(0);
+    let keys: Vec<_> = found
+        .differences
+        .iter()
+        .map(|difference| &*difference.key)
+        .collect();
+    assert_eq!(keys, ["output file", "output stdout"]);
+    assert_eq!((found.changed, found.only_in_a), (1, 1));
 }
 
 #[test]

@@ -41,7 +41,13 @@ pub fn shortened(text: &str, width: usize) -> Cow<'_, str> {
 
 /// The name of a function as its source has it: Rust and C++ names are demangled.
 pub fn readable_name(symbol: &str) -> Cow<'_, str> {
-    addr2line::demangle_auto(symbol.into(), None)
+    if let Ok(name) = rustc_demangle::try_demangle(symbol) {
+        return format!("{name:#}").into();
+    }
+    let name = cpp_demangle::Symbol::new(symbol)
+        .ok()
+        .and_then(|name| name.demangle().ok());
+    name.map_or(symbol.into(), Cow::from)
 }
 
 #[cfg(test)]

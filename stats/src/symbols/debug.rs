@@ -1,45 +1,27 @@
-//! Source lines: from the module itself or from its separate debug file.
+//! Separate debug files, found as debuggers find them.
 
 use std::path::{Path, PathBuf};
-
-use addr2line::Loader;
 
 use super::elf::ElfFile;
 
 const DEBUG_ROOT: &str = "/usr/lib/debug";
 
-/// Source lines of one module, if it has any.
-pub(super) struct Lines {
-    loader: Option<Loader>,
-}
-
-impl Lines {
-    /// Prepares the line tables of the module or else of its debug file.
-    pub(super) fn new(elf: &ElfFile, debug_file: Option<&ElfFile>) -> Self {
-        let with_lines = [Some(elf), debug_file]
-            .into_iter()
-            .flatten()
-            .find(|file| has_lines(file));
-        let loader = with_lines.and_then(|file| {
-            let shared = alternative_file(file);
-            Loader::new_with_sup(&file.path, shared).ok()
-        });
-        Lines { loader }
-    }
-
-    /// `file:line` of a virtual address of the file.
-    pub(super) fn find(&self, address: u64) -> Option<String> {
-        let location = self.loader.as_ref()?.find_location(address).ok()??;
-        let (file, line) = (location.file?, location.line?);
-        Some(format!("{file}:{line}"))
-    }
+/// The file that has the source lines: the module itself, or else its debug file.
+pub(super) fn with_lines<'a>(
+    elf: &'a ElfFile,
+    debug_file: Option<&'a ElfFile>,
+) -> Option<&'a ElfFile> {
+    [Some(elf), debug_file]
+        .into_iter()
+        .flatten()
+        .find(|file| has_lines(file))
 }
 
 fn has_lines(elf: &ElfFile) -> bool {
-    elf.section(".debug_line").is_some() && elf.section(".debug_info").is_some()
+    elf.section(".debug_line").is_some()
 }
 
-/// The separate debug file of a module, found as debuggers do: by build id, then by its link.
+/// The separate debug file of a module, by build id, then by its link.
 pub(super) fn find_separate_file(elf: &ElfFile) -> Option<ElfFile> {
     if has_lines(elf) {
         return None;
@@ -78,13 +60,6 @@ fn linked_paths(elf: &ElfFile) -> Vec<PathBuf> {
         directory.join(".debug").join(&name),
         Path::new(DEBUG_ROOT).join(below_root).join(&name),
     ]
-}
-
-/// The file with parts shared by several debug files (`.gnu_debugaltlink`).
-fn alternative_file(elf: &ElfFile) -> Option<PathBuf> {
-    let name = c_string(&elf.section_contents(".gnu_debugaltlink")?)?;
-    let path = elf.path.parent()?.join(name);
-    path.is_file().then_some(path)
 }
 
 fn c_string(bytes: &[u8]) -> Option<String> {

@@ -10,12 +10,21 @@ use goblin::elf::program_header::PT_LOAD;
 use goblin::elf::section_header::{SHF_EXECINSTR, SHT_NOBITS};
 use goblin::elf::{Elf, ProgramHeader, SectionHeader, Symtab};
 use goblin::strtab::Strtab;
+use object::read::{CompressedData, CompressionFormat};
 
 /// How symbols, headers and relocations are laid out in all files that we read.
 pub(super) const LAYOUT: Ctx = Ctx {
     container: Container::Big,
     le: Endian::Little,
 };
+
+const SHF_COMPRESSED: u32 = 0x800;
+const ELFCOMPRESS_ZLIB: u32 = 1;
+const ELFCOMPRESS_ZSTD: u32 = 2;
+/// Size of the header before the content of a compressed section.
+const COMPRESSION_HEADER: usize = 24;
+/// Damaged files may claim any size.
+const MAX_UNCOMPRESSED: u64 = 4 << 30;
 
 /// A 64-bit little-endian ELF file: its headers, and the file itself to read more from.
 pub(super) struct ElfFile {
@@ -109,6 +118,34 @@ impl ElfFile {
     pub(super) fn section_contents(&self, name: &str) -> Option<Vec<u8>> {
         self.section(name)
             .and_then(|section| self.contents(section))
+    }
+
+    /// The content of a section of debugging information, decompressed.
+    pub(super) fn debug_section(&self, name: &str) -> Option<Vec<u8>> {
+        let section = self.section(name)?;
+        let content = self.contents(section)?;
+        if section.sh_flags & u64::from(SHF_COMPRESSED) == 0 {
+            return Some(content);
+        }
+        let (header, data) = content.split_at_checked(COMPRESSION_HEADER)?;
+        let format = match u32::from_le_bytes(header[..4].try_into().ok()?) {
+            ELFCOMPRESS_ZLIB => CompressionFormat::Zlib,
+            ELFCOMPRESS_ZSTD => CompressionFormat::Zstandard,
+            _ => return None,
+        };
+        let uncompressed_size = u64::from_le_bytes(header[8..16].try_into().ok()?);
+        if uncompressed_size > MAX_UNCOMPRESSED {
+            return None;
+        }
+        let compressed = CompressedData {
+            format,
+            data,
+            uncompressed_size,
+        };
+        compressed
+            .decompress()
+            .ok()
+            .map(|content| content.into_owned())
     }
 
     /// Whether a symbol of this section index can name code.

@@ -37,7 +37,7 @@ fn own_modules() -> Vec<Module> {
 fn a_function_of_this_program_has_symbol_and_line() {
     assert!(a_function_to_find() > 0);
     let modules = own_modules();
-    let location = Symbolizer::new(&modules).locate(a_function_to_find as *const () as u64, &[]);
+    let location = locate(&modules, a_function_to_find as *const () as u64);
     let executable = std::env::current_exe().unwrap();
     assert_eq!(location.module.as_deref(), executable.to_str());
     assert!(location.symbol.unwrap().contains("a_function_to_find"));
@@ -49,7 +49,7 @@ fn a_function_of_this_program_has_symbol_and_line() {
 #[test]
 fn a_function_of_the_c_library_has_its_plain_name() {
     let modules = own_modules();
-    let location = Symbolizer::new(&modules).locate(libc::getpid as *const () as u64, &[]);
+    let location = locate(&modules, libc::getpid as *const () as u64);
     assert!(location.module.unwrap().contains("libc.so"));
     assert_eq!(location.symbol.as_deref(), Some("getpid"));
 }
@@ -72,11 +72,16 @@ fn executed_bytes_choose_between_modules_of_one_address() {
         generation,
     };
     let modules = [module(&executable, 0), module("/proc/self/maps", 1)];
-    let mut symbolizer = Symbolizer::new(&modules);
-    let by_bytes = symbolizer.locate(0x1000, b"\x7fELF");
-    assert_eq!(by_bytes.module.as_deref(), Some(&*executable));
-    let by_generation = symbolizer.locate(0x1000, b"\xcc");
-    assert_eq!(by_generation.module.as_deref(), Some("/proc/self/maps"));
+    let found = locate_all(
+        &modules,
+        &[(0x1000, b"\x7fELF"), (0x1000, b"\xcc"), (0x1000, b"")],
+    );
+    let paths: Vec<_> = found
+        .iter()
+        .map(|location| location.module.as_deref())
+        .collect();
+    let latest = Some("/proc/self/maps");
+    assert_eq!(paths, [Some(&*executable), latest, latest]);
 }
 
 #[test]
@@ -90,9 +95,8 @@ fn unknown_addresses_and_files_are_left_open() {
         }],
         generation: 0,
     }];
-    let mut symbolizer = Symbolizer::new(&modules);
-    assert_eq!(symbolizer.locate(0x5000, &[]), Location::default());
-    let location = symbolizer.locate(0x1800, &[]);
+    assert_eq!(locate(&modules, 0x5000), Location::default());
+    let location = locate(&modules, 0x1800);
     assert_eq!(location.module.as_deref(), Some("/no/such/file"));
     assert_eq!((location.offset, location.symbol), (None, None));
 }

@@ -7,7 +7,7 @@ use iced_x86::{
 
 use crate::functions::Place;
 use crate::model::{InstructionKey, Statistics};
-use crate::symbols::{Location, Symbolizer};
+use crate::symbols::{Location, locate_all};
 
 /// One executed static instruction.
 #[derive(Clone, Debug)]
@@ -54,13 +54,20 @@ impl Listing {
             .map(|(key, entry)| (*key, entry.executions))
             .collect();
         keys.sort_unstable();
-        let mut symbolizer = Symbolizer::new(&statistics.modules);
-        let rows = keys.into_iter().map(|(key, executions)| ListedInstruction {
-            key,
-            executions,
-            instruction: decode(&key),
-            location: symbolizer.locate(key.pc, key.bytes.as_slice()),
-        });
+        let places: Vec<_> = keys
+            .iter()
+            .map(|(key, _)| (key.pc, key.bytes.as_slice()))
+            .collect();
+        let locations = locate_all(&statistics.modules, &places);
+        let rows = keys
+            .iter()
+            .zip(locations)
+            .map(|((key, executions), location)| ListedInstruction {
+                key: *key,
+                executions: *executions,
+                instruction: decode(key),
+                location,
+            });
         Listing {
             rows: rows.collect(),
         }

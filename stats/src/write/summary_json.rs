@@ -9,7 +9,7 @@ use crate::model::{
     Backend, CrashSite, ExitInfo, Level, Module, OutputHash, RunInfo, RunTimes, StandardInput,
     Statistics,
 };
-use crate::symbols::Symbolizer;
+use crate::symbols::locate;
 
 /// Version of the folder's layout; counts up when a reader has to be changed for it.
 pub const SCHEMA: u32 = 1;
@@ -165,7 +165,7 @@ fn exit_summary(exit: &ExitInfo, modules: &[Module]) -> ExitSummary {
 }
 
 fn signaled(signal: i32, site: Option<CrashSite>, modules: &[Module]) -> ExitSummary {
-    let location = site.map(|site| Symbolizer::new(modules).locate(site.pc, &[]));
+    let location = site.map(|site| locate(modules, site.pc));
     let location = location.unwrap_or_default();
     ExitSummary::Signaled {
         signal,
