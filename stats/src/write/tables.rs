@@ -33,7 +33,11 @@ impl Table {
     {
         self.writer
             .write_record(fields)
-            .map_err(|error| WriteError::io(&self.path, error))
+            .map_err(|error| match error.into_kind() {
+                csv::ErrorKind::Io(error) => WriteError::io(&self.path, error),
+                // The writer's other complaint is a row of another length.
+                other => WriteError::io(&self.path, std::io::Error::other(format!("{other:?}"))),
+            })
     }
 
     fn finish(mut self) -> Result<(), WriteError> {
@@ -201,4 +205,20 @@ pub(super) fn histograms(dir: &Path, statistics: &Statistics) -> Result<(), Writ
         }
     }
     table.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named_as_such_while_rows_are_written() {
+        let mut table = Table::create(Path::new("/dev"), "full", &["a"]).unwrap();
+        let long = "x".repeat(1 << 19);
+        let error = table
+            .row([&long])
+            .and_then(|()| table.row([&long]))
+            .unwrap_err();
+        assert!(matches!(error, WriteError::Full { .. }), "{error}");
+    }
 }
