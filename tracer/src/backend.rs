@@ -30,7 +30,8 @@ use crate::process::{Command, CpuPlan, CpuTime, Environment, StartError};
 ///    `Mappings` (at the start, at an `Exec`, when executable memory appears, and at the end while the memory still exists). It does not send `Finish`: the
 ///    caller does, with the [`Outcome`].
 /// 8. **Virtual reads.** In a controlled run `rdtsc` and `rdtscp` read a [`crate::process::VirtualTsc`], the processor number
-///    is 0 (`rdtscp`, `rdpid`, `getcpu`), `rseq` answers `ENOSYS`, and `sched_getaffinity` answers [`CpuPlan::visible_mask`].
+///    is 0 (`rdtscp`, `rdpid`, `getcpu`, [`crate::process::virtual_cpuid`]), `rseq` answers `ENOSYS`, `getrandom` gives the bytes of
+///    [`crate::process::VirtualRandom`], and `sched_getaffinity` answers [`CpuPlan::visible_mask`].
 /// 9. **Signals to us** are passed on by [`crate::process::forward_signals`] and do not end us.
 /// 10. **No process is left** when `run` returns, except children that ran free and outlived the target. When it returns an
 ///     error, the target and all its descendants have been ended.

@@ -1,6 +1,7 @@
 //! What a controlled run answers instead of the machine: time-stamp counter, processor number, `rseq`, affinity; and the
 //! guest's gs base, which translated code uses itself.
 
+use fits_tracer::process::virtual_cpuid;
 use fits_tracer::ptrace::Registers;
 use fits_tracer::step::{Decoded, Kind};
 use iced_x86::{OpKind, Register};
@@ -39,6 +40,10 @@ impl Supervisor<'_> {
                     after.rcx = 0;
                 }
             }
+            Kind::Cpuid => {
+                let [eax, ebx, ecx, edx] = virtual_cpuid(guest.rax as u32, guest.rcx as u32);
+                [after.rax, after.rbx, after.rcx, after.rdx] = [eax, ebx, ecx, edx].map(u64::from);
+            }
             Kind::Rdpid => {
                 let destination = decoded.instruction.op0_register().full_register();
                 let number = destination as u32 - Register::RAX as u32;
@@ -74,8 +79,8 @@ impl Supervisor<'_> {
         })
     }
 
-    /// Corrects what a system call has told about processors.
-    pub(super) fn correct_answer(&self, call: &Call, result: i64) -> Result<()> {
+    /// Corrects what a system call has told about processors, and what it has drawn at random.
+    pub(super) fn correct_answer(&mut self, call: &Call, result: i64) -> Result<()> {
         if !self.options.environment.is_controlled() || result < 0 {
             return Ok(());
         }
@@ -85,6 +90,11 @@ impl Supervisor<'_> {
                 for &place in call.args[..2].iter().filter(|&&place| place != 0) {
                     memory.write(place, &[0; 4])?;
                 }
+            }
+            libc::SYS_getrandom => {
+                let mut bytes = vec![0; result as usize];
+                self.random.fill(&mut bytes);
+                memory.write(call.args[0], &bytes)?;
             }
             libc::SYS_sched_getaffinity => {
                 if let Some(mask) = self.options.cpus.visible_mask(result as usize) {

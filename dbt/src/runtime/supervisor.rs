@@ -6,7 +6,9 @@ use std::time::Instant;
 use fits_stats::client::StatsProcess;
 use fits_stats::protocol::{Crash, ThreadNumber};
 use fits_tracer::backend::{Backend, BackendError, Ended, Outcome, RunOptions};
-use fits_tracer::process::{Command, CpuTime, Launched, PidPlan, end_forwarding, forward_signals};
+use fits_tracer::process::{
+    Command, CpuTime, Launched, PidPlan, VirtualRandom, end_forwarding, forward_signals,
+};
 use fits_tracer::ptrace::{Event, Memory, Options, Resume, Stop, Stopped, Waited, wait_any};
 use fits_tracer::step::DecodeCache;
 use nix::unistd::Pid;
@@ -93,6 +95,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) code: GuestPages,
     pub(super) areas: Areas,
     pub(super) decode: DecodeCache,
+    pub(super) random: VirtualRandom,
     pub(super) pids: PidPlan,
     /// The process.
     pub(super) leader: Pid,
@@ -120,6 +123,7 @@ impl<'a> Supervisor<'a> {
             code: GuestPages::new(Memory::open(leader)?),
             areas: Areas::new().map_err(CacheError::Memory)?,
             decode: DecodeCache::default(),
+            random: VirtualRandom::default(),
             pids,
             leader,
             threads: FxHashMap::default(),

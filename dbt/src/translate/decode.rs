@@ -266,11 +266,11 @@ fn touches_segments(instruction: &Instruction) -> bool {
 
 /// Instructions that aren't worth a rule of their own.
 fn is_rare(instruction: &Instruction) -> bool {
-    use Mnemonic::{Bndldx, Bndstx, Enclu, Popf, Popfd, Popfq, Rdpid, Rdtscp, Xlatb};
+    use Mnemonic::{Bndldx, Bndstx, Cpuid, Enclu, Popf, Popfd, Popfq, Rdpid, Rdtscp, Xlatb};
     instruction.is_privileged()
         || instruction.is_ip_rel_memory_operand() && instruction.memory_base() == Register::EIP
         || matches!(
             instruction.mnemonic(),
-            Xlatb | Enclu | Bndldx | Bndstx | Rdpid | Rdtscp | Popf | Popfd | Popfq
+            Xlatb | Enclu | Bndldx | Bndstx | Cpuid | Rdpid | Rdtscp | Popf | Popfd | Popfq
         )
 }

@@ -115,6 +115,11 @@ impl Session<'_> {
                     thread.memory.write(place, &[0; 4])?;
                 }
             }
+            libc::SYS_getrandom if result > 0 && self.options.environment.is_controlled() => {
+                let mut bytes = vec![0; result as usize];
+                self.random.fill(&mut bytes);
+                thread.memory.write(call.args[0], &bytes)?;
+            }
             libc::SYS_mmap | libc::SYS_mprotect | libc::SYS_pkey_mprotect
                 if result >= 0 && call.args[2] & libc::PROT_EXEC as u64 != 0 =>
             {

@@ -29,6 +29,7 @@ pub(super) struct Session<'a> {
     pub(super) root: Pid,
     pub(super) pids: PidPlan,
     pub(super) cache: DecodeCache,
+    pub(super) random: process::VirtualRandom,
     pub(super) threads: FxHashMap<Pid, Thread>,
     /// Made, but not stopped for the first time yet.
     pub(super) expected: FxHashMap<Pid, Birth>,
@@ -75,6 +76,7 @@ pub(super) fn run(
         root: pid,
         pids,
         cache: DecodeCache::default(),
+        random: process::VirtualRandom::default(),
         threads: FxHashMap::default(),
         expected: FxHashMap::default(),
         early: FxHashMap::default(),

@@ -8,6 +8,7 @@ use iced_x86::OpKind;
 use super::session::Session;
 use super::thread::{Call, Thread};
 use crate::backend::BackendError;
+use crate::process::virtual_cpuid;
 use crate::ptrace::{self, Memory, Registers, Resume, Stopped};
 use crate::step::{Decoded, Kind, Pending, View};
 
@@ -294,6 +295,11 @@ impl Session<'_> {
                 if decoded.kind == Kind::Rdtscp {
                     registers.rcx = 0;
                 }
+            }
+            Kind::Cpuid if controlled => {
+                let answer = virtual_cpuid(registers.rax as u32, registers.rcx as u32);
+                [registers.rax, registers.rbx, registers.rcx, registers.rdx] =
+                    answer.map(u64::from);
             }
             Kind::Rdpid if controlled => {
                 let register = decoded.instruction.op0_register();

@@ -1,5 +1,7 @@
 //! The controlled start (semantics, section 1): the same for every backend, applied at every `execve`.
 
+use std::arch::x86_64::__cpuid_count;
+
 use super::auxv::InitialStack;
 use crate::error::Result;
 use crate::ptrace::{Memory, Stopped};
@@ -73,5 +75,44 @@ impl VirtualTsc {
 impl Default for VirtualTsc {
     fn default() -> Self {
         Self { next: Self::START }
+    }
+}
+
+/// What `cpuid` says in a controlled run: the truth, but that of processor 0 where it tells processors apart.
+#[must_use]
+pub fn virtual_cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+    let answer = __cpuid_count(leaf, subleaf);
+    let [mut eax, mut ebx, mut ecx, mut edx] = [answer.eax, answer.ebx, answer.ecx, answer.edx];
+    match leaf {
+        0x1 => ebx &= 0x00ff_ffff,
+        0xb | 0x1f | 0x8000_0026 => edx = 0,
+        0x8000_001e => {
+            eax = 0;
+            ebx &= !0xff;
+            ecx &= !0xff;
+        }
+        _ => {}
+    }
+    [eax, ebx, ecx, edx]
+}
+
+/// The bytes that `getrandom` gives in a controlled run, one stream for all threads: without them two runs of almost any program
+/// differ, because the C library asks for a random number when it first allocates memory. (`/dev/urandom` is left alone.)
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VirtualRandom {
+    state: u64,
+}
+
+impl VirtualRandom {
+    /// The next bytes of the stream (SplitMix64 from 0; a call takes whole words).
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut word = self.state;
+            word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            word ^= word >> 31;
+            chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+        }
     }
 }

@@ -26,7 +26,7 @@ pub use auxv::{AuxEntry, InitialStack};
 pub use command::{Command, Stdio};
 pub use cpus::CpuPlan;
 pub use elf::check as check_executable;
-pub use environment::{Environment, RANDOM, VirtualTsc};
+pub use environment::{Environment, RANDOM, VirtualRandom, VirtualTsc, virtual_cpuid};
 pub use launch::{Launched, StartError};
 pub use maps::{Mapping, maps, parse_maps};
 pub use pids::PidPlan;

@@ -23,6 +23,8 @@ pub enum Kind {
     Rdtsc,
     /// `rdtscp`.
     Rdtscp,
+    /// `cpuid`.
+    Cpuid,
     /// `rdpid`.
     Rdpid,
     /// It pushes the flags, among them the trap flag of a single step.
@@ -183,6 +185,7 @@ fn kind(instruction: &Instruction, facts: &Facts) -> Kind {
         Mnemonic::Syscall => Kind::Syscall,
         Mnemonic::Rdtsc => Kind::Rdtsc,
         Mnemonic::Rdtscp => Kind::Rdtscp,
+        Mnemonic::Cpuid => Kind::Cpuid,
         Mnemonic::Rdpid => Kind::Rdpid,
         Mnemonic::Pushf | Mnemonic::Pushfd | Mnemonic::Pushfq => Kind::PushFlags,
         Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => Kind::PopFlags,
