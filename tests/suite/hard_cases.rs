@@ -14,7 +14,7 @@ use crate::process::{self, Outcome};
 use crate::{known_failures, table};
 
 const NATIVE_LIMIT: Duration = Duration::from_secs(30);
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// One guest in one variant.
 #[derive(Clone)]
