@@ -50,10 +50,24 @@ impl<'a, 'b> Capturer<'a, 'b> {
             return self.part(number, part);
         }
         if register.is_st() {
-            return self.x87(number, register);
+            return self.x87(number, register, 0);
         }
         let captured = self.vector(number, register)?;
         Ok(captured.value(0, register.size()))
+    }
+
+    /// The value of a register operand after `guest` has executed.
+    pub(super) fn register_after(
+        &mut self,
+        number: usize,
+        guest: &Guest,
+        register: Register,
+    ) -> Result<Value, TranslateError> {
+        if register.is_st() {
+            let moved = guest.instruction.fpu_stack_increment_info().increment();
+            return self.x87(number, register, moved);
+        }
+        self.register(number, register)
     }
 
     /// The value of a part of a general register now.
@@ -107,10 +121,16 @@ impl<'a, 'b> Capturer<'a, 'b> {
     }
 
     /// An x87 register: no single instruction stores one without changing the stack, so all go to the context first.
-    fn x87(&mut self, number: usize, register: Register) -> Result<Value, TranslateError> {
+    /// `moved` is how far the top of the stack has moved since `register` had its name.
+    fn x87(
+        &mut self,
+        number: usize,
+        register: Register,
+        moved: i32,
+    ) -> Result<Value, TranslateError> {
         self.claim_scratch(number);
         self.writer.asm.fxsave(FXSAVE);
-        let index = register as i32 - Register::ST0 as i32;
+        let index = (register as i32 - Register::ST0 as i32 - moved) & 7;
         let from = FXSAVE + FXSAVE_ST0 + FXSAVE_ST * index;
         let offset = self.state.reserve(10) as i32;
         self.writer.asm.load_context(self.scratch, from);

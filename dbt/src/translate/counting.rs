@@ -90,9 +90,37 @@ fn overwrites_flags(guest: &Guest) -> bool {
         && instruction.rflags_undefined() & !RflagsBits::AF == 0
 }
 
-/// A general register that the instruction overwrites without reading it.
+/// A general register that the instruction overwrites without reading it, and without any chance of a fault before that.
 fn overwritten(guest: &Guest) -> Option<u8> {
-    if guest.facts.ends_block {
+    use Mnemonic::{
+        Lea, Lzcnt, Mov, Movd, Movmskpd, Movmskps, Movq, Movsx, Movsxd, Movzx, Pmovmskb, Popcnt,
+        Rorx, Tzcnt, Vmovd, Vmovq, Vpmovmskb,
+    };
+    let cannot_fault = matches!(
+        guest.instruction.mnemonic(),
+        Lea | Lzcnt
+            | Mov
+            | Movd
+            | Movmskpd
+            | Movmskps
+            | Movq
+            | Movsx
+            | Movsxd
+            | Movzx
+            | Pmovmskb
+            | Popcnt
+            | Rorx
+            | Tzcnt
+            | Vmovd
+            | Vmovq
+            | Vpmovmskb
+    );
+    let uses_x87 = guest
+        .facts
+        .reads
+        .iter()
+        .any(|reg| reg.name().starts_with("mm"));
+    if !cannot_fault || uses_x87 {
         return None;
     }
     let facts = &guest.facts;

@@ -146,7 +146,7 @@ pub(super) fn block(code: &dyn GuestCode, request: &Request) -> Block {
         if instruction.mnemonic() == Mnemonic::Syscall {
             break End::Syscall(pc);
         }
-        if needs_slow_path(&instruction) {
+        if needs_slow_path(&instruction) || is_narrow_branch(&instruction, bytes) {
             break End::Slow(pc);
         }
         let facts = Facts::new(&instruction, &mut factory);
@@ -228,6 +228,31 @@ fn far_or_trapping(instruction: &Instruction) -> bool {
             !near || has_small_operand(instruction)
         }
     }
+}
+
+/// A near branch with an operand size prefix that no REX.W overrides: processors disagree about its operand and its length, and
+/// iced-x86 sides with those that ignore the prefix.
+fn is_narrow_branch(instruction: &Instruction, bytes: &[u8]) -> bool {
+    const PREFIXES: [u8; 11] = [
+        0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3,
+    ];
+    const REX: std::ops::RangeInclusive<u8> = 0x40..=0x4f;
+    const REX_W: u8 = 0x48;
+    if instruction.flow_control() == FlowControl::Next {
+        return false;
+    }
+    let (mut narrow, mut rex) = (false, 0);
+    for byte in bytes {
+        if PREFIXES.contains(byte) {
+            // A REX prefix counts only just before the opcode.
+            (narrow, rex) = (narrow || *byte == 0x66, 0);
+        } else if REX.contains(byte) {
+            rex = *byte;
+        } else {
+            break;
+        }
+    }
+    narrow && rex & REX_W != REX_W
 }
 
 /// A branch with a 16-bit operand (or a 16-bit count register), which processors disagree about.

@@ -7,7 +7,8 @@ use super::decode::Guest;
 use super::registers::general;
 use super::semantics::{Part, part};
 use super::tracing::branch_target;
-use fits_stats::facts::OperandKind;
+use fits_stats::facts::{Operand, OperandKind};
+use fits_stats::register::Reg;
 use fits_stats::template::Value;
 use iced_x86::{Mnemonic, OpKind, Register};
 
@@ -71,6 +72,30 @@ pub(super) fn of(guest: &Guest) -> Option<Load> {
         }
         _ => None,
     }
+}
+
+/// The operands (by place) whose read value is captured before `guest` executes, in order.
+///
+/// Capturing an MMX register puts the x87 unit into MMX state. An instruction that faults must not have done so: what its memory
+/// operand says comes first, and a register that it leaves as it is comes after it.
+pub(super) fn captured_before(guest: &Guest) -> Vec<usize> {
+    let operands = &guest.facts.operands;
+    let is_mmx = |operand: &Operand| matches!(operand.kind, OperandKind::Register(register) if register.is_mm());
+    let mut places: Vec<usize> = (0..operands.len())
+        .filter(|&place| operands[place].read)
+        .collect();
+    if operands.iter().any(is_mmx) && !guest.facts.memory.is_empty() {
+        let name = |operand: &Operand| match operand.kind {
+            OperandKind::Register(register) => Reg::of(register),
+            OperandKind::Memory => None,
+        };
+        let survives = |operand: &Operand| {
+            is_mmx(operand) && name(operand).is_some_and(|reg| !guest.facts.writes.contains(&reg))
+        };
+        places.retain(|&place| !survives(&operands[place]));
+        places.sort_by_key(|&place| is_mmx(&operands[place]));
+    }
+    places
 }
 
 /// Captures what the instruction loaded; the memory operand's value.

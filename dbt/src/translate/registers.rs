@@ -44,6 +44,11 @@ impl Set {
             .filter(move |&register| register != RSP && !self.contains(register))
     }
 
+    /// One that any encoding can name.
+    pub(super) fn first_free_low(self) -> Option<u8> {
+        self.free().find(|&register| register < 8)
+    }
+
     pub(super) fn first_free(self) -> Option<u8> {
         self.free().next()
     }

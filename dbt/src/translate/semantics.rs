@@ -62,10 +62,10 @@ pub(super) fn apply(state: &mut State, instruction: &Instruction, written: &[u8]
 
 /// Whether a register destination is always written as a whole operand, so that a 32-bit one clears the upper half.
 fn certain(instruction: &Instruction) -> bool {
-    use Mnemonic::{Cmpxchg, Cmpxchg8b, Cmpxchg16b, Xadd, Xchg};
+    use Mnemonic::{Bsf, Bsr, Cmpxchg, Cmpxchg8b, Cmpxchg16b, Lar, Lsl, Xadd, Xchg};
     !matches!(
         instruction.mnemonic(),
-        Cmpxchg | Cmpxchg8b | Cmpxchg16b | Xadd | Xchg
+        Bsf | Bsr | Cmpxchg | Cmpxchg8b | Cmpxchg16b | Lar | Lsl | Xadd | Xchg
     )
 }
 

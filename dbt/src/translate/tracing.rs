@@ -70,10 +70,9 @@ fn instruction(
 ) -> Result<Vec<Value>, TranslateError> {
     let load = loads::of(guest);
     let mut values = vec![Values::default(); guest.facts.operands.len()];
-    for (operand, values) in guest.facts.operands.iter().zip(&mut values) {
-        if operand.read {
-            values.read = read(capturer, number, guest, operand, load)?;
-        }
+    for place in loads::captured_before(guest) {
+        let operand = &guest.facts.operands[place];
+        values[place].read = read(capturer, number, guest, operand, load)?;
     }
     capturer.addresses(number, guest)?;
     let stored = loads::stored(
@@ -95,11 +94,16 @@ fn instruction(
     let loaded = loads::finish(capturer, number, guest, load)?;
     for (operand, values) in guest.facts.operands.iter().zip(&mut values) {
         if operand.read && values.read.is_none() {
-            values.read.clone_from(&loaded);
+            values.read = match operand.kind {
+                OperandKind::Register(register) => Some(capturer.register(number, register)?),
+                OperandKind::Memory => loaded.clone(),
+            };
         }
         if operand.written {
             values.written = match operand.kind {
-                OperandKind::Register(register) => Some(capturer.register(number, register)?),
+                OperandKind::Register(register) => {
+                    Some(capturer.register_after(number, guest, register)?)
+                }
                 OperandKind::Memory if stored.is_some() => stored.clone(),
                 OperandKind::Memory => Some(capturer.memory(number, guest, operand)?),
             };

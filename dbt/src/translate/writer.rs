@@ -176,7 +176,9 @@ impl<'a> Writer<'a> {
         for moved in &self.moved {
             busy.insert(moved.register);
         }
-        let register = busy.first_free().unwrap_or(R15);
+        // Next to `ah` and its like no register will do that needs a REX prefix.
+        let register = busy.first_free_low().or(busy.first_free());
+        let register = register.unwrap_or(R15);
         instruction.set_memory_base(gpr64(register));
         instruction.set_memory_displacement64(0);
         instruction.set_memory_displ_size(0);
