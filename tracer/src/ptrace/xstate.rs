@@ -78,7 +78,8 @@ impl XState {
         &self.bytes
     }
 
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+    /// The XSAVE area itself, as long as this processor has it.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.bytes.resize(layout().total, 0);
         &mut self.bytes
     }

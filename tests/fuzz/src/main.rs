@@ -1,0 +1,82 @@
+//! `fits-fuzz --seed S --cases N`: random sequences until a number of them is done.
+
+use clap::Parser;
+use fits_fuzz::error::Error;
+use fits_fuzz::fuzz::Fuzzer;
+use fits_fuzz::minimise::minimise;
+use fits_fuzz::report::render;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Run random instruction sequences on the bare CPU and translated, and compare everything after every instruction.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The first case; the others follow from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many cases.
+    #[arg(long, default_value_t = 10_000)]
+    cases: u64,
+    /// Stop after this many differences.
+    #[arg(long, default_value_t = 5)]
+    failures: u64,
+    /// Show failing cases as they are, not with as few instructions as possible.
+    #[arg(long)]
+    whole: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("fits-fuzz: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool, Error> {
+    fits_tracer::process::CpuPlan::new().pin_tracer();
+    let mut fuzzer = Fuzzer::start()?;
+    println!("{} encodings on this CPU", fuzzer.encodings());
+    let begin = Instant::now();
+    let mut shown = begin;
+    for seed in arguments.seed..arguments.seed.saturating_add(arguments.cases) {
+        let found = fuzzer
+            .check(seed)
+            .inspect_err(|_| eprintln!("at seed {seed}:"))?;
+        if let Some((case, mismatch)) = found {
+            let (case, mismatch) = if arguments.whole {
+                (case, mismatch)
+            } else {
+                minimise(&mut fuzzer, case, mismatch)?
+            };
+            println!("{}", render(&case, &mismatch));
+            if fuzzer.totals.differences >= arguments.failures {
+                break;
+            }
+        }
+        if shown.elapsed() > Duration::from_secs(60) {
+            shown = Instant::now();
+            progress(&fuzzer, begin);
+        }
+    }
+    progress(&fuzzer, begin);
+    Ok(fuzzer.totals.differences == 0)
+}
+
+fn progress(fuzzer: &Fuzzer, begin: Instant) {
+    let totals = fuzzer.totals;
+    let seconds = begin.elapsed().as_secs_f64();
+    println!(
+        "{} sequences, {} instructions of {} encodings, {} ended by a fault, {} translated runs, {} differences; {:.0} sequences/s",
+        totals.cases,
+        totals.instructions,
+        fuzzer.retired(),
+        totals.faults,
+        totals.runs,
+        totals.differences,
+        totals.cases as f64 / seconds
+    );
+}
