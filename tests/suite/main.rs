@@ -1,4 +1,5 @@
 //! Tests of fits as a whole.
 
 mod compare;
+mod hot_paths;
 mod stats_process;

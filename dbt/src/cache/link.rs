@@ -29,6 +29,22 @@ impl Cache {
         Ok(())
     }
 
+    /// Everything that leads to `old` leads to `new` from now on; both begin at the same guest address.
+    ///
+    /// # Errors
+    /// [`CacheError::Full`].
+    pub fn supersede(&mut self, old: UnitId, new: UnitId) -> Result<(), CacheError> {
+        let Some(unit) = self.units[old as usize].as_deref_mut() else {
+            return Ok(());
+        };
+        let pc = unit.pc;
+        for (from, exit) in std::mem::take(&mut unit.incoming) {
+            self.link(from, usize::from(exit), new)?;
+        }
+        self.forget_entries(pc);
+        Ok(())
+    }
+
     /// Points all exits that lead to `id` back to their traps.
     pub(super) fn unlink_incoming(&mut self, id: UnitId) {
         let Some(unit) = self.units[id as usize].as_deref_mut() else {

@@ -127,6 +127,21 @@ impl Cache {
         self.units.get(id as usize)?.as_deref()
     }
 
+    /// What an execution of `id`, a unit or a way out of one before its end, is an execution of: the unit, and the
+    /// guest addresses of the blocks.
+    pub fn executed(&self, id: UnitId) -> Option<(UnitId, Vec<u64>)> {
+        let first = (0..=id)
+            .rev()
+            .take(SIDES as usize)
+            .find(|&first| self.unit(first).is_some())?;
+        let unit = self.unit(first)?;
+        let executed = match id - first {
+            0 => unit.instructions.len(),
+            side => *unit.sides.get(side as usize - 1)?,
+        };
+        Some((first, unit.blocks(executed)))
+    }
+
     /// The number that the next unit gets.
     ///
     /// # Errors
@@ -162,7 +177,11 @@ impl Cache {
             self.add_landing(pc, host + u64::from(offset));
         }
         let mut templates = std::mem::take(&mut unit.sides);
-        let (placed, template) = Placed::new(unit, zone, host);
+        let sides = templates
+            .iter()
+            .map(|side| side.instructions.len())
+            .collect();
+        let (placed, template) = Placed::new(unit, sides, zone, host);
         templates.push(template);
         let key = (placed.pc, placed.prefix);
         self.known.insert(key, Known::Unit(id));

@@ -39,6 +39,10 @@ pub struct Placed {
     pub row_bytes: u32,
     /// Guest addresses of its instructions.
     pub instructions: Vec<u64>,
+    /// Which of them begin a basic block, but for the first.
+    pub starts: Vec<u16>,
+    /// How many instructions are executed when it is left by each of its sides, whose numbers follow its own.
+    pub sides: Vec<usize>,
     /// The ways out.
     pub exits: Vec<Exit>,
     /// The map to guest states.
@@ -52,7 +56,12 @@ pub struct Placed {
 }
 
 impl Placed {
-    pub(super) fn new(unit: Unit, zone: usize, host: u64) -> (Self, UnitTemplate) {
+    pub(super) fn new(
+        unit: Unit,
+        sides: Vec<usize>,
+        zone: usize,
+        host: u64,
+    ) -> (Self, UnitTemplate) {
         let template = unit.template;
         let placed = Self {
             zone,
@@ -62,6 +71,8 @@ impl Placed {
             prefix: template.prefix,
             row_bytes: template.row_bytes,
             instructions: template.instructions.iter().map(|one| one.pc).collect(),
+            starts: template.starts.clone(),
+            sides,
             exits: unit.exits,
             points: unit.points,
             counted_from: unit.counted_from,
@@ -69,6 +80,17 @@ impl Placed {
             incoming: Vec::new(),
         };
         (placed, template)
+    }
+
+    /// Guest addresses of the basic blocks that its first `executed` instructions are of.
+    pub fn blocks(&self, executed: usize) -> Vec<u64> {
+        let starts = self.starts.iter().map(|&start| usize::from(start));
+        let begun = std::iter::once(0)
+            .chain(starts)
+            .filter(|&start| start < executed);
+        begun
+            .filter_map(|start| self.instructions.get(start).copied())
+            .collect()
     }
 
     /// The exit whose trap is at `offset`.

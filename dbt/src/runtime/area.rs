@@ -94,6 +94,13 @@ impl Area {
         counter.store(counter.load(Relaxed).wrapping_sub(1), Relaxed);
     }
 
+    /// Adds the executions so far of the first units to `sums`.
+    pub(super) fn add_counts(&self, sums: &mut [u64]) {
+        for (unit, sum) in sums.iter_mut().enumerate().skip(1) {
+            *sum += self.counter(unit as UnitId).load(Relaxed);
+        }
+    }
+
     /// The executions of units below `limit` since the last call.
     pub(super) fn take_counts(&self, limit: UnitId) -> Vec<(UnitId, u64)> {
         let mut counts = Vec::new();

@@ -50,6 +50,7 @@ impl Supervisor<'_> {
         let Some(filled) = cursor_at(layout, &thread.area, address) else {
             return Ok(false);
         };
+        self.look_at_rows(filled)?;
         let next = self.stats.publish(filled)?;
         *register(&mut host, number) = cursor_address(layout, &thread.area, next);
         stopped.set_registers(&host)?;

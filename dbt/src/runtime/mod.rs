@@ -5,6 +5,7 @@
 //! - `slow`: one instruction in the guest's own state, for what can't be translated.
 //! - `calls`: system calls, executed by the guest's own `syscall` instruction; `mappings` and `emulated` are the special ones.
 //! - `masks`: the one signal that must never be blocked. `births`: threads and children; `image`: `execve`; `ends`: how threads and the run end.
+//! - `hot`: blocks that are executed often are joined.
 //! - `signals`: delivery at unit boundaries, which `boundary` runs to; `faults`: precise faults in translated code.
 //!
 //! Below them: `area` (memory that we map into the target), `pages` (guest code and its protection), `guest` (from the state of
@@ -22,6 +23,7 @@ mod ends;
 mod error;
 mod faults;
 mod guest;
+mod hot;
 mod image;
 mod mappings;
 mod masks;

@@ -1,13 +1,13 @@
 //! The supervisor itself: what it knows, and its loop.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fits_stats::client::StatsProcess;
 use fits_stats::protocol::{Crash, ThreadNumber};
 use fits_tracer::backend::{Backend, BackendError, Ended, Outcome, RunOptions};
 use fits_tracer::process::{
-    Command, CpuTime, Launched, PidPlan, VirtualRandom, end_forwarding, forward_signals,
+    Command, CpuTime, Launched, PidPlan, VirtualRandom, end_forwarding, forward_signals, wake_every,
 };
 use fits_tracer::ptrace::{Event, Memory, Options, Resume, Stop, Stopped, Waited, wait_any};
 use fits_tracer::step::DecodeCache;
@@ -17,6 +17,7 @@ use rustc_hash::FxHashMap;
 use super::area::Areas;
 use super::births::{Newborn, is_birth};
 use super::error::{NAME, Result, RuntimeError};
+use super::hot::Hot;
 use super::pages::GuestPages;
 use super::thread::{Doing, Thread};
 use crate::cache::{Cache, CacheError};
@@ -68,6 +69,7 @@ impl Backend for Translator {
             supervisor.kill_all();
         }
         end_forwarding();
+        let _ = wake_every(Duration::ZERO);
         let ended = ended?;
         let crash = supervisor.crash.filter(
             |crash| matches!(ended, Ended::Signaled { signal, .. } if signal == crash.signal),
@@ -102,6 +104,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) threads: FxHashMap<Pid, Box<Thread>>,
     pub(super) next_number: ThreadNumber,
     pub(super) newborn: Newborn,
+    pub(super) hot: Hot,
     /// What was waited for and is still to be handled.
     pub(super) queue: VecDeque<Waited>,
     /// The last signal without a handler that would end the process.
@@ -129,6 +132,7 @@ impl<'a> Supervisor<'a> {
             threads: FxHashMap::default(),
             next_number: 0,
             newborn: Newborn::default(),
+            hot: Hot::default(),
             queue: VecDeque::new(),
             crash: None,
             warnings: Vec::new(),
@@ -137,6 +141,7 @@ impl<'a> Supervisor<'a> {
 
     fn run(&mut self, stopped: Stopped) -> Result<Ended> {
         self.start(stopped)?;
+        self.watch_counters();
         loop {
             let Some(waited) = self.wait()? else {
                 continue;
@@ -161,6 +166,7 @@ impl<'a> Supervisor<'a> {
         }
         let waited = wait_any()?;
         if waited.is_none() {
+            self.tick()?;
             self.stats.check()?;
             if nix::sys::signal::kill(self.leader, None).is_err() {
                 return Err(fits_tracer::Error::Gone { tid: self.leader }.into());

@@ -61,7 +61,7 @@ impl Supervisor<'_> {
     }
 
     /// Translates what direct branches lead to from a new unit, breadth first, and links it.
-    fn translate_ahead(&mut self, first: UnitId) -> Result<()> {
+    pub(super) fn translate_ahead(&mut self, first: UnitId) -> Result<()> {
         let mut queue = VecDeque::from([first]);
         let mut made = 0;
         while let Some(from) = queue.pop_front() {

@@ -31,4 +31,4 @@ pub use launch::{Launched, StartError};
 pub use maps::{Mapping, maps, parse_maps};
 pub use pids::PidPlan;
 pub use status::{Status, descendants, status, thread_group};
-pub use sys::{CpuTime, end_forwarding, forward_signals};
+pub use sys::{CpuTime, end_forwarding, forward_signals, wake_every};

@@ -1,0 +1,255 @@
+//! Finding the hot paths and translating them anew, each as one unit.
+//!
+//! A unit of one basic block pays for its count or its row each time. Where the program spends its time, several blocks are joined: the hottest
+//! blocks become units that go on along their hottest successors, around loops more than once. What is hot is seen without stopping
+//! anybody: at level `counts` in the counters, now and then; at level `full` in the rows of a chunk that is published.
+//! Nothing of this is visible in the statistics, except in the time.
+
+use std::time::{Duration, Instant};
+
+use fits_stats::protocol::{Level, Message};
+use fits_stats::ring::Cursor;
+use fits_stats::template::UnitId;
+use fits_tracer::process::wake_every;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::error::{Result, RuntimeError};
+use super::supervisor::Supervisor;
+use crate::cache::{CacheError, Known};
+use crate::translate;
+use crate::unit::{ExitKind, Request};
+
+/// The first pause between looks at the counters, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(4);
+const LAST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Rows that are looked at in a chunk, and chunks that are passed over, at most, between two looks.
+const ROWS: usize = 2000;
+const LONGEST_SKIP: u32 = 256;
+
+/// Executions that a look must have seen for its shares to mean something.
+const LEAST: u64 = 1000;
+
+/// A block goes on a path if it has at least this share of the executions of the block before it.
+const SUCCESSOR_SHARE: f64 = 0.3;
+
+/// A unit becomes the head of a path if it has at least this share of the executions.
+const HEAD_SHARE: f64 = 0.003;
+
+/// Blocks of a path, at most; the translator limits the number of instructions as well.
+const LONGEST_PATH: usize = 24;
+
+/// What has been seen.
+#[derive(Debug, Default)]
+pub(super) struct Hot {
+    /// Level `counts`: what the counters said at the last look.
+    counts: Vec<u64>,
+    pause: Duration,
+    due: Option<Instant>,
+    /// Level `full`: chunks to pass over, and how many to pass over next time.
+    skip: u32,
+    next_skip: u32,
+    /// Units of one block whose place a path has taken, by guest address.
+    singles: FxHashMap<u64, UnitId>,
+}
+
+/// Executions that one look saw.
+#[derive(Debug, Default)]
+struct Seen {
+    units: FxHashMap<UnitId, u64>,
+    blocks: FxHashMap<u64, u64>,
+    all: u64,
+}
+
+impl Supervisor<'_> {
+    /// Begins to look at the counters now and then.
+    pub(super) fn watch_counters(&mut self) {
+        if self.options.level == Level::Counts {
+            self.hot.pause = FIRST_PAUSE;
+            self.hot.due = Some(Instant::now() + FIRST_PAUSE);
+            // Without the timer units stay as they are.
+            let _ = wake_every(FIRST_PAUSE);
+        }
+    }
+
+    /// The timer may have woken us: looks at the counters.
+    pub(super) fn tick(&mut self) -> Result<()> {
+        let now = Instant::now();
+        if self.hot.due.is_none_or(|due| now < due) {
+            return Ok(());
+        }
+        let seen = self.counted();
+        if self.join_hot_blocks(&seen)? == 0 {
+            self.hot.pause = (self.hot.pause * 2).min(LAST_PAUSE);
+            let _ = wake_every(self.hot.pause);
+        }
+        self.hot.due = Some(Instant::now() + self.hot.pause);
+        Ok(())
+    }
+
+    /// A chunk was filled up to there.
+    pub(super) fn look_at_rows(&mut self, filled: Cursor) -> Result<()> {
+        if self.hot.skip > 0 {
+            self.hot.skip -= 1;
+            return Ok(());
+        }
+        let seen = self.traced(filled);
+        if self.join_hot_blocks(&seen)? == 0 {
+            self.hot.next_skip = (2 * self.hot.next_skip + 1).min(LONGEST_SKIP);
+        } else {
+            self.hot.next_skip = 0;
+        }
+        self.hot.skip = self.hot.next_skip;
+        Ok(())
+    }
+
+    fn counted(&mut self) -> Seen {
+        let limit = self.cache.unit_count();
+        let mut now = vec![0; limit as usize];
+        for thread in self.threads.values() {
+            thread.area.add_counts(&mut now);
+        }
+        let mut before = std::mem::replace(&mut self.hot.counts, now);
+        before.resize(limit as usize, 0);
+        let mut seen = Seen::default();
+        for (id, (now, before)) in self.hot.counts.iter().zip(before).enumerate() {
+            let executions = now.saturating_sub(before);
+            if executions > 0 {
+                self.see(&mut seen, id as UnitId, executions);
+            }
+        }
+        seen
+    }
+
+    fn traced(&self, filled: Cursor) -> Seen {
+        let rows = self.stats.written(filled);
+        let mut seen = Seen::default();
+        let mut at = 0;
+        for _ in 0..ROWS {
+            let Some(header) = rows.get(at..at + 4) else {
+                break;
+            };
+            let header = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
+            let (id, bytes) = (header >> 10, 8 * (header & 0x3ff) as usize);
+            if bytes == 0 {
+                break;
+            }
+            self.see(&mut seen, id, 1);
+            at += bytes;
+        }
+        seen
+    }
+
+    fn see(&self, seen: &mut Seen, id: UnitId, executions: u64) {
+        let Some((unit, blocks)) = self.cache.executed(id) else {
+            return;
+        };
+        seen.all += executions;
+        *seen.units.entry(unit).or_default() += executions;
+        for pc in blocks {
+            *seen.blocks.entry(pc).or_default() += executions;
+        }
+    }
+
+    /// Makes paths of the hottest blocks that are units of their own; how many.
+    fn join_hot_blocks(&mut self, seen: &Seen) -> Result<usize> {
+        if seen.all < LEAST {
+            return Ok(0);
+        }
+        let least = seen.all as f64 * HEAD_SHARE;
+        let units = seen.units.iter().map(|(&id, &executions)| (id, executions));
+        let mut heads: Vec<(UnitId, u64)> = units.filter(|&(_, n)| n as f64 >= least).collect();
+        heads.sort_unstable_by_key(|&(id, executions)| (std::cmp::Reverse(executions), id));
+        let mut covered = FxHashSet::default();
+        let mut joined = 0;
+        for (id, _) in heads {
+            match self.join(id, seen, &mut covered) {
+                Ok(true) => joined += 1,
+                Ok(false) => {}
+                // Joining is a favour, not a need.
+                Err(RuntimeError::Cache(CacheError::Full | CacheError::Units)) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(joined)
+    }
+
+    /// Translates the path from unit `id` on as one unit that takes its place, if it is one block and not on another such path.
+    fn join(&mut self, id: UnitId, seen: &Seen, covered: &mut FxHashSet<u64>) -> Result<bool> {
+        let Some(unit) = self.cache.unit(id) else {
+            return Ok(false);
+        };
+        let (pc, zone) = (unit.pc, unit.zone);
+        let current = self.cache.known((pc, None)) == Some(Known::Unit(id));
+        if !current || !unit.starts.is_empty() || covered.contains(&pc) {
+            return Ok(false);
+        }
+        let path = self.path_from(id, seen);
+        if path.is_empty() {
+            return Ok(false);
+        }
+        covered.insert(pc);
+        covered.extend(&path);
+        let request = Request {
+            id: self.cache.next_id()?,
+            pc,
+            prefix: None,
+            host: self.cache.next_host(zone)?,
+            level: self.options.level,
+            virtual_tsc: self.options.environment.is_controlled(),
+        };
+        let path = translate::trace(&self.code, &request, &path)?;
+        if path.template.starts.is_empty() {
+            return Ok(false);
+        }
+        let (new, templates) = self.cache.insert(zone, path)?;
+        for template in templates {
+            self.stats.send(&Message::Unit(Box::new(template)))?;
+        }
+        self.hot.singles.insert(pc, id);
+        self.cache.supersede(id, new)?;
+        self.translate_ahead(new)?;
+        Ok(true)
+    }
+
+    /// The hottest successors, one after the other; a path that comes back to where it was goes around again.
+    fn path_from(&self, head: UnitId, seen: &Seen) -> Vec<u64> {
+        let mut path = Vec::new();
+        let mut at = head;
+        while path.len() < LONGEST_PATH {
+            let Some(next) = self.hottest_successor(at, seen) else {
+                break;
+            };
+            path.push(next);
+            match self.single(next) {
+                Some(id) => at = id,
+                None => break,
+            }
+        }
+        path
+    }
+
+    fn hottest_successor(&self, id: UnitId, seen: &Seen) -> Option<u64> {
+        let unit = self.cache.unit(id)?;
+        let executions = |pc: u64| seen.blocks.get(&pc).copied().unwrap_or(0);
+        let targets = unit.exits.iter().filter(|exit| exit.prefix.is_none());
+        let targets = targets.filter_map(|exit| match exit.kind {
+            ExitKind::Direct(pc) => Some(pc),
+            _ => None,
+        });
+        let next = targets.max_by_key(|&pc| executions(pc))?;
+        let least = executions(unit.pc) as f64 * SUCCESSOR_SHARE;
+        (executions(next) > 0 && executions(next) as f64 >= least).then_some(next)
+    }
+
+    /// The unit that is the block at `pc` alone, also if a path took its place.
+    fn single(&self, pc: u64) -> Option<UnitId> {
+        let Known::Unit(id) = self.cache.known((pc, None))? else {
+            return None;
+        };
+        if self.cache.unit(id)?.starts.is_empty() {
+            return Some(id);
+        }
+        self.hot.singles.get(&pc).copied()
+    }
+}
