@@ -57,7 +57,7 @@
   // Listings: the rows of a function are made when it is opened, a part at a time.
   const PART = 1000;
   const logHottest = Math.log(data.hottest + 1) || 1;
-  const heat = (executions) => (65 * Math.log(executions + 1)) / logHottest;
+  const heat = (executions) => 70 * (Math.log(executions + 1) / logHottest) ** 2.5;
 
   const strip = (levels) => {
     const columns = Math.min(levels.length, 64);

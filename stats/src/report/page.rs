@@ -111,23 +111,21 @@ fn summary_section(data: &Data) -> String {
         );
     }
     let figures = [
-        ("instructions retired", summary.instructions),
-        ("static instructions", data.instructions.len() as u64),
-        ("functions", data.functions.len() as u64),
-        ("basic blocks", data.blocks.len() as u64),
+        ("instruction", " retired", summary.instructions),
+        ("static instruction", "", data.instructions.len() as u64),
+        ("function", "", data.functions.len() as u64),
+        ("basic block", "", data.blocks.len() as u64),
         (
-            "system calls",
+            "system call",
+            "",
             data.syscalls.iter().map(|call| call.calls).sum(),
         ),
-        ("threads", summary.threads.len() as u64),
+        ("thread", "", summary.threads.len() as u64),
     ];
     out.push_str("<dl class=\"figures\">");
-    for (title, number) in figures {
-        let _ = write!(
-            out,
-            "<div><dt>{title}</dt><dd>{}</dd></div>",
-            grouped(number)
-        );
+    for (what, how, number) in figures {
+        let (s, number) = (if number == 1 { "" } else { "s" }, grouped(number));
+        let _ = write!(out, "<div><dt>{what}{s}{how}</dt><dd>{number}</dd></div>");
     }
     let _ = write!(out, "</dl>\n{}", facts(summary));
     out.push_str("</section>\n");
