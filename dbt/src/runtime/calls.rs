@@ -131,7 +131,7 @@ impl Supervisor<'_> {
         self.after_mask(thread, &stopped, &call, result)?;
         if !is_sigreturn {
             self.after_mapping(&call, result);
-            self.correct_answer(&call, result)?;
+            self.correct_answer(thread, &call, result)?;
         }
         self.proceed(thread, stopped, guest)
     }

@@ -5,6 +5,7 @@ use fits_tracer::process::virtual_cpuid;
 use fits_tracer::ptrace::Registers;
 use fits_tracer::step::{Decoded, Kind};
 use iced_x86::{OpKind, Register};
+use nix::unistd::Pid;
 
 use super::error::Result;
 use super::guest::register;
@@ -79,8 +80,25 @@ impl Supervisor<'_> {
         })
     }
 
-    /// Corrects what a system call has told about processors, and what it has drawn at random.
-    pub(super) fn correct_answer(&mut self, call: &Call, result: i64) -> Result<()> {
+    /// Whether a thread number, as system calls take it, means one of ours.
+    fn is_ours(&self, number: u64) -> bool {
+        let tid = Pid::from_raw(number as i32);
+        // The thread that asks is not in the table meanwhile.
+        number == 0 || tid == self.leader || self.threads.contains_key(&tid)
+    }
+
+    /// Corrects what a system call has told about processors, and what it has drawn at random; remembers what it has told us.
+    pub(super) fn correct_answer(
+        &mut self,
+        thread: &mut Thread,
+        call: &Call,
+        result: i64,
+    ) -> Result<()> {
+        if call.number as i64 == libc::SYS_sigaltstack && result == 0 && call.args[0] != 0 {
+            let start = self.code.memory.read_u64(call.args[0])?;
+            let size = self.code.memory.read_u64(call.args[0] + 16)?;
+            thread.alternate = start..start.saturating_add(size);
+        }
         if !self.options.environment.is_controlled() || result < 0 {
             return Ok(());
         }
@@ -96,7 +114,8 @@ impl Supervisor<'_> {
                 self.random.fill(&mut bytes);
                 memory.write(call.args[0], &bytes)?;
             }
-            libc::SYS_sched_getaffinity => {
+            libc::SYS_sched_setaffinity => thread.own_affinity = true,
+            libc::SYS_sched_getaffinity if !thread.own_affinity && self.is_ours(call.args[0]) => {
                 if let Some(mask) = self.options.cpus.visible_mask(result as usize) {
                     memory.write(call.args[2], &mask)?;
                 }

@@ -51,6 +51,7 @@ impl Supervisor<'_> {
         thread.tid = stopped.tid();
         thread.doing = Doing::Native;
         thread.held.clear();
+        thread.alternate = 0..0;
         thread.area.reset();
         thread.fs_base = 0;
         self.cache.remove_zones();

@@ -11,8 +11,11 @@ use super::error::Result;
 use super::supervisor::Supervisor;
 use super::thread::{Doing, Thread};
 
-/// `si_code` of the stop after a frame was built while stepping.
+/// Offset of rip in `struct ucontext`.
 const MCONTEXT_RIP: u64 = 168;
+
+/// More than a signal frame has, red zone and vector registers included.
+const FRAME: u64 = 16 << 10;
 
 /// What a signal does by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,14 +131,24 @@ impl Supervisor<'_> {
         info: SigInfo,
         then: impl FnOnce(&mut Self, &mut Thread, Option<u64>) -> Result<()>,
     ) -> Result<()> {
-        let injectable = matches!(stopped.stop(), Stop::Trap | Stop::Signal(_));
-        if !injectable || self.code.has_protected() {
-            stopped.swallow();
-            self.unprotect_all(&mut stopped)?;
-            thread.held.push_back(info);
-            return self.proceed(thread, stopped, guest);
+        stopped.swallow();
+        for range in [
+            guest.rsp.saturating_sub(FRAME)..guest.rsp,
+            thread.alternate.clone(),
+        ] {
+            self.unprotect_range(&mut stopped, range)?;
         }
         let signal = info.signal();
+        if stopped.stop() != Stop::Trap {
+            stopped = match self.raise(thread, stopped, &guest, signal)? {
+                Ok(stopped) => stopped,
+                Err(other) => {
+                    self.hold(thread, info);
+                    self.queue.push_front(other);
+                    return Ok(());
+                }
+            };
+        }
         let caught = Status::holds(status(thread.tid)?.caught, signal);
         if !caught {
             self.note_crash(thread, &info, guest.rip);
@@ -163,6 +176,38 @@ impl Supervisor<'_> {
         self.handler_mask(thread, &stopped, &handler)?;
         self.end_block(thread)?;
         self.proceed(thread, stopped, handler)
+    }
+
+    /// Brings a thread to a stop at which a signal can be delivered, in the guest's own state, before it executes anything. Fails with
+    /// what else has come.
+    fn raise(
+        &mut self,
+        thread: &mut Thread,
+        mut stopped: Stopped,
+        guest: &Registers,
+        signal: i32,
+    ) -> Result<std::result::Result<Stopped, Waited>> {
+        stopped.set_registers(guest)?;
+        thread.doing = Doing::Native;
+        kill(self.leader, thread.tid, signal)?;
+        loop {
+            stopped = match stopped.step(0)? {
+                Waited::Stopped(stopped) => stopped,
+                other => return Ok(Err(other)),
+            };
+            match stopped.stop() {
+                Stop::Trap => return Ok(Ok(stopped)),
+                Stop::Signal(other) => {
+                    let info = self.siginfo(thread, &stopped)?;
+                    stopped.swallow();
+                    if other == signal {
+                        return Ok(Ok(stopped));
+                    }
+                    self.hold(thread, info);
+                }
+                _ => return Ok(Err(Waited::Stopped(stopped))),
+            }
+        }
     }
 
     fn note_crash(&mut self, thread: &Thread, info: &SigInfo, pc: u64) {

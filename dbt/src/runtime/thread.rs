@@ -1,6 +1,7 @@
 //! What the supervisor knows about a thread of the target.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use fits_stats::protocol::ThreadNumber;
 use fits_stats::ring::Cursor;
@@ -30,6 +31,10 @@ pub(super) struct Thread {
     pub(super) held: VecDeque<SigInfo>,
     /// The program has blocked `SIGTRAP`; see `masks`.
     pub(super) trap_blocked: bool,
+    /// It has chosen its processors itself.
+    pub(super) own_affinity: bool,
+    /// The alternate signal stack.
+    pub(super) alternate: Range<u64>,
     /// What signals that we had to send again looked like.
     pub(super) sent_again: Vec<SigInfo>,
 }
@@ -75,6 +80,8 @@ impl Thread {
             fs_base: 0,
             held: VecDeque::new(),
             trap_blocked: false,
+            own_affinity: false,
+            alternate: 0..0,
             sent_again: Vec::new(),
         }
     }
