@@ -7,8 +7,9 @@ use std::os::fd::AsFd;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use fits_stats::collect::Collector;
+use fits_stats::collect::pool::Source;
 use fits_stats::protocol::Message;
-use fits_stats::ring::consumer::Consumer;
+use fits_stats::ring::consumer::{Chunk, Consumer};
 use fits_stats::ring::producer::Producer;
 use fits_stats::ring::{CHUNKS, Layout};
 use fits_stats::template::{Bits, Run, UnitInstruction, UnitTemplate, row_header};
@@ -81,6 +82,19 @@ fn produce(mut producer: Producer) {
     }
 }
 
+/// A chunk that goes back when it is counted.
+struct Published(Chunk);
+
+impl Source for Published {
+    fn rows(&self) -> &[u8] {
+        self.0.rows()
+    }
+
+    fn done(self: Box<Self>) {
+        self.0.hand_back();
+    }
+}
+
 fn consume(mut consumer: Consumer, count: bool) {
     pin(1);
     let mut collector = Collector::default();
@@ -95,14 +109,13 @@ fn consume(mut consumer: Consumer, count: bool) {
             std::thread::yield_now();
             continue;
         };
-        let rows = consumer.rows(&chunk);
-        if count {
-            collector
-                .chunk(0, rows, chunk.used(), 0)
-                .expect("good rows");
-        }
         counted += chunk.used();
-        consumer.hand_back(chunk);
+        let used = chunk.used();
+        let source = Box::new(Published(chunk));
+        match count {
+            true => collector.chunk(0, source, used, 0).expect("good rows"),
+            false => source.done(),
+        }
     }
 }
 

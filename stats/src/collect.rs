@@ -4,7 +4,7 @@
 //! - [`scan`]: the fast path for rows; [`bits`] counts operand bits, [`access`] memory, [`lifetime`] lifetimes;
 //!   [`kernels`] has the vector arithmetic.
 //! - [`steps`]: events. [`detail`]: distributions. [`mappings`]: regions and modules.
-//! - [`worker`]: all counters of one worker. [`fold`]: from counters to the result.
+//! - [`worker`]: all counters of one worker. [`pool`]: several of them. [`fold`]: from counters to the result.
 //!
 //! Everything is exact, whatever the number of workers, except the two distributions of [`detail`], which
 //! long runs sample; [`Collector::finish`] then says so.
@@ -19,6 +19,7 @@ pub mod kernels;
 pub mod lifetime;
 pub mod mappings;
 pub mod memory;
+pub mod pool;
 pub mod scan;
 pub mod shape;
 pub mod steps;
@@ -39,10 +40,10 @@ use fold::RegisterTotals;
 use kernels::Isa;
 use lifetime::{Thread, Window};
 use mappings::Mappings;
-use scan::Rows;
+use pool::{Pool, Source, Task};
 use shape::Shapes;
 use unit::Unit;
-use worker::{LongEvents, Part, Worker};
+use worker::{LongEvents, Worker};
 
 /// So many chunks of streams are counted with distributions.
 const DETAILED_FIRST: u64 = 4;
@@ -55,7 +56,9 @@ const DETAILED_OF: u64 = 256;
 pub struct Collector {
     level: Level,
     shapes: Shapes,
+    /// Counts messages, and chunks if there is no pool.
     worker: Worker,
+    pool: Option<Pool>,
     long_events: LongEvents,
     threads: FxHashMap<ThreadNumber, Thread>,
     details: FxHashMap<ThreadNumber, Detail>,
@@ -66,18 +69,22 @@ pub struct Collector {
 
 impl Default for Collector {
     fn default() -> Self {
-        Self::new(Isa::detect())
+        Self::new(Isa::detect(), 1)
     }
 }
 
 impl Collector {
-    /// One that has counted nothing, and counts with this instruction set.
-    pub fn new(isa: Isa) -> Self {
+    /// One that has counted nothing, and counts with this instruction set. With one worker, chunks are counted
+    /// by who brings them; with more, by as many threads.
+    pub fn new(isa: Isa, workers: usize) -> Self {
         let long_events = LongEvents::default();
+        let worker = || Worker::new(isa, Arc::clone(&long_events));
+        let pool = (workers > 1).then(|| Pool::start((0..workers).map(|_| worker()).collect()));
         Collector {
             level: Level::Full,
             shapes: Shapes::default(),
-            worker: Worker::new(isa, Arc::clone(&long_events)),
+            worker: worker(),
+            pool,
             long_events,
             threads: FxHashMap::default(),
             details: FxHashMap::default(),
@@ -108,24 +115,33 @@ impl Collector {
         Ok(())
     }
 
-    /// Counts a published chunk of a thread: the rows up to `end`, behind which there are
-    /// [`crate::ring::consumer::READABLE_BEHIND`] bytes more. `fs` is the thread's fs base at its beginning.
+    /// Counts a published chunk of a thread: `end` bytes of rows. `fs` is the thread's fs base at its beginning.
     pub fn chunk(
         &mut self,
         thread: ThreadNumber,
-        bytes: &[u8],
+        source: Box<dyn Source>,
         end: usize,
         fs: u64,
     ) -> Result<(), CollectError> {
         let detailed = self.chunks < DETAILED_FIRST || self.chunks.is_multiple_of(DETAILED_OF);
         self.chunks += 1;
-        let rows = Rows { bytes, end, fs };
-        let window = self.worker.part(Part {
+        let task = Task {
             thread,
-            rows,
+            fs,
+            end,
+            source,
             detailed,
-        })?;
-        self.append(thread, &window);
+        };
+        match &mut self.pool {
+            None => {
+                let window = task.count(&mut self.worker)?;
+                self.append(thread, &window);
+            }
+            Some(pool) => {
+                pool.submit(task)?;
+                self.join_counted()?;
+            }
+        }
         Ok(())
     }
 
@@ -138,9 +154,13 @@ impl Collector {
     }
 
     /// The result, and what its reader must know.
-    pub fn finish(mut self) -> (Statistics, Vec<String>) {
+    pub fn finish(mut self) -> Result<(Statistics, Vec<String>), CollectError> {
         let mut statistics = Statistics::new(self.level);
-        fold::fold_worker(self.worker, &mut statistics, &mut self.totals);
+        let mut workers = self.finish_pool()?;
+        workers.push(self.worker);
+        for worker in workers {
+            fold::fold_worker(worker, &mut statistics, &mut self.totals);
+        }
         let full = self.level == Level::Full;
         self.totals.store(&mut statistics, full);
         statistics.regions = self.mappings.regions();
@@ -166,13 +186,35 @@ impl Collector {
             statistics.pages.clear();
             statistics.histograms.clear();
         }
-        (statistics, notes)
+        Ok((statistics, notes))
     }
 
     fn unit(&mut self, template: UnitTemplate) -> Result<(), CollectError> {
         let unit = Unit::new(template, &mut self.shapes)?;
-        self.worker.add_unit(Arc::new(unit));
+        let unit = Arc::new(unit);
+        if let Some(pool) = &self.pool {
+            pool.add_unit(&unit);
+        }
+        self.worker.add_unit(unit);
         Ok(())
+    }
+
+    fn join_counted(&mut self) -> Result<(), CollectError> {
+        while let Some(pool) = &mut self.pool
+            && let Some((thread, window)) = pool.try_next()?
+        {
+            self.append(thread, &window);
+        }
+        Ok(())
+    }
+
+    fn finish_pool(&mut self) -> Result<Vec<Worker>, CollectError> {
+        while let Some(pool) = &mut self.pool
+            && let Some((thread, window)) = pool.wait_next()?
+        {
+            self.append(thread, &window);
+        }
+        self.pool.take().map_or(Ok(Vec::new()), Pool::finish)
     }
 
     fn events(&mut self, thread: ThreadNumber, events: Vec<Event>) -> Result<(), CollectError> {

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -14,15 +15,21 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
 
 use crate::client::SERVE;
+use crate::collect::kernels::Isa;
+use crate::collect::pool::Source;
 use crate::collect::{CollectError, Collector};
 use crate::frame::{self, FrameReader};
+use crate::model::Statistics;
 use crate::protocol::{Answer, Finish, Message};
-use crate::ring::consumer::Consumer;
+use crate::ring::consumer::{Chunk, Consumer};
 use crate::summary;
 use crate::write::{Existing, Listing, WriteError, write_listed};
 
 /// How long to look for chunks before going to sleep. Waking up takes the supervisor longer than this.
 const SPIN: Duration = Duration::from_micros(50);
+
+/// More workers than this have nothing to do: the program runs on one CPU.
+const MAX_WORKERS: usize = 4;
 
 /// Runs the process: `arguments` are those after its name.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -31,7 +38,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         eprintln!("fits-stats: fits starts this program by itself; there is no other use for it");
         return ExitCode::from(2);
     };
-    match set_up(&cpus).and_then(|(socket, memory)| serve(socket, memory)) {
+    match set_up(&cpus)
+        .and_then(|(socket, memory)| serve(socket, memory, cpus.len().clamp(1, MAX_WORKERS)))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fits-stats: {error}");
@@ -75,14 +84,14 @@ fn set_up(cpus: &[usize]) -> io::Result<(UnixStream, OwnedFd)> {
     Ok((UnixStream::from(socket), memory))
 }
 
-/// Serves one run, until it is finished or the supervisor is gone.
-pub fn serve(socket: UnixStream, memory: OwnedFd) -> io::Result<()> {
+/// Serves one run with so many workers, until it is finished or the supervisor is gone.
+pub fn serve(socket: UnixStream, memory: OwnedFd, workers: usize) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let mut server = Server {
-        socket,
+        socket: Arc::new(socket),
         frames: FrameReader::default(),
         consumer: Consumer::open(memory)?,
-        collector: Collector::default(),
+        collector: Collector::new(Isa::detect(), workers),
     };
     match server.run() {
         Ok(None) => Ok(()),
@@ -105,7 +114,7 @@ enum ServeError {
 }
 
 struct Server {
-    socket: UnixStream,
+    socket: Arc<UnixStream>,
     frames: FrameReader,
     consumer: Consumer,
     collector: Collector,
@@ -148,7 +157,7 @@ impl Server {
         let mut bytes = [0; 64 * 1024];
         let mut inbox = Inbox::Nothing;
         loop {
-            match self.socket.read(&mut bytes) {
+            match (&*self.socket).read(&mut bytes) {
                 Ok(0) => return Ok(Inbox::Closed),
                 Ok(count) => self.frames.push(&bytes[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(inbox),
@@ -178,14 +187,12 @@ impl Server {
             let Some(chunk) = self.consumer.take()? else {
                 break;
             };
-            let rows = self.consumer.rows(&chunk);
-            self.collector
-                .chunk(chunk.thread(), rows, chunk.used(), chunk.fs_base())?;
+            let (thread, used, fs) = (chunk.thread(), chunk.used(), chunk.fs_base());
+            let socket = Arc::clone(&self.socket);
+            let source = Box::new(Published { chunk, socket });
+            self.collector.chunk(thread, source, used, fs)?;
             self.consumer
                 .set_instructions(self.collector.instructions());
-            if self.consumer.hand_back(chunk) {
-                self.nudge()?;
-            }
             any = true;
         }
         Ok(any)
@@ -213,31 +220,49 @@ impl Server {
         self.consumer.set_asleep(false);
         Ok(())
     }
+}
 
-    /// Wakes the supervisor. If its socket is full, it will not sleep.
-    fn nudge(&mut self) -> io::Result<()> {
-        match self.socket.write(&frame::NUDGE) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ => Ok(()),
+/// A chunk, and how to tell the supervisor that it is free again.
+struct Published {
+    chunk: Chunk,
+    socket: Arc<UnixStream>,
+}
+
+impl Source for Published {
+    fn rows(&self) -> &[u8] {
+        self.chunk.rows()
+    }
+
+    fn done(self: Box<Self>) {
+        let Published { chunk, socket } = *self;
+        if chunk.hand_back() {
+            // If the socket is full the supervisor has enough to wake it, and if it is closed there is nobody to wake.
+            let _ = (&*socket).write(&frame::NUDGE);
         }
     }
 }
 
 /// Writes the folder.
 fn conclude(collector: Collector, finish: Finish) -> Answer {
-    match write(collector, finish) {
+    let written = collector
+        .finish()
+        .map_err(|error| error.to_string())
+        .and_then(|counted| write(counted, finish).map_err(|error| error.to_string()));
+    match written {
         Ok(summary) => Answer::Written { summary },
-        Err(error) => Answer::Failed(error.to_string()),
+        Err(why) => Answer::Failed(why),
     }
 }
 
-fn write(collector: Collector, finish: Finish) -> Result<String, WriteError> {
+fn write(
+    (statistics, notes): (Statistics, Vec<String>),
+    finish: Finish,
+) -> Result<String, WriteError> {
     let Finish {
         out,
         replace,
         mut info,
     } = finish;
-    let (statistics, notes) = collector.finish();
     info.level = statistics.level;
     info.warnings.extend(notes);
     let existing = if replace {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 
 use super::control::{Control, Entry};
@@ -17,14 +18,20 @@ const _: () = assert!(READABLE_BEHIND as u64 <= super::HOLE);
 /// The one who takes published chunks.
 #[derive(Debug)]
 pub struct Consumer {
-    memory: SharedMemory,
-    layout: Layout,
+    ring: Arc<Ring>,
     taken: u64,
 }
 
-/// A published chunk, to be handed back with [`Consumer::hand_back`].
+#[derive(Debug)]
+struct Ring {
+    memory: SharedMemory,
+    layout: Layout,
+}
+
+/// A published chunk, to be handed back with [`Chunk::hand_back`].
 #[derive(Debug)]
 pub struct Chunk {
+    ring: Arc<Ring>,
     entry: Entry,
 }
 
@@ -43,6 +50,24 @@ impl Chunk {
     pub fn used(&self) -> usize {
         self.entry.used as usize
     }
+
+    /// The rows, and [`READABLE_BEHIND`] bytes more.
+    pub fn rows(&self) -> &[u8] {
+        let Ring { memory, layout } = &*self.ring;
+        let offset = layout.chunk_offset(self.entry.slot, self.entry.chunk);
+        let bytes = u64::from(self.entry.used) + READABLE_BEHIND as u64;
+        memory.bytes(offset, bytes)
+    }
+
+    /// Gives the chunk back to the producer; true if the producer sleeps and must be woken.
+    pub fn hand_back(self) -> bool {
+        let control = Control::new(&self.ring.memory);
+        control
+            .busy(self.entry.slot, self.entry.chunk)
+            .store(0, Release);
+        std::sync::atomic::fence(SeqCst);
+        control.set_producer_asleep(false)
+    }
 }
 
 impl Consumer {
@@ -53,11 +78,8 @@ impl Consumer {
             let message = "the memory of the streams is not that of this version of fits";
             io::Error::new(io::ErrorKind::InvalidData, message)
         })?;
-        Ok(Consumer {
-            memory,
-            layout,
-            taken: 0,
-        })
+        let ring = Arc::new(Ring { memory, layout });
+        Ok(Consumer { ring, taken: 0 })
     }
 
     /// Number of chunks published until now.
@@ -90,31 +112,13 @@ impl Consumer {
             return Ok(None);
         }
         let entry = self.control().entry(self.taken);
-        if entry.slot >= self.layout.slots || entry.used > self.layout.chunk_bytes {
+        if entry.slot >= self.ring.layout.slots || entry.used > self.ring.layout.chunk_bytes {
             let message = "the control area of the streams was overwritten";
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         self.taken += 1;
-        Ok(Some(Chunk { entry }))
-    }
-
-    /// The rows of a chunk, and [`READABLE_BEHIND`] bytes more.
-    pub fn rows(&self, chunk: &Chunk) -> &[u8] {
-        let offset = self
-            .layout
-            .chunk_offset(chunk.entry.slot, chunk.entry.chunk);
-        let bytes = u64::from(chunk.entry.used) + READABLE_BEHIND as u64;
-        self.memory.bytes(offset, bytes)
-    }
-
-    /// Gives a chunk back to the producer; true if the producer sleeps and must be woken.
-    pub fn hand_back(&self, chunk: Chunk) -> bool {
-        let control = self.control();
-        control
-            .busy(chunk.entry.slot, chunk.entry.chunk)
-            .store(0, Release);
-        std::sync::atomic::fence(SeqCst);
-        control.set_producer_asleep(false)
+        let ring = Arc::clone(&self.ring);
+        Ok(Some(Chunk { ring, entry }))
     }
 
     /// Says that the consumer goes to sleep (then look once more before sleeping), or that it is awake.
@@ -123,6 +127,6 @@ impl Consumer {
     }
 
     fn control(&self) -> Control<'_> {
-        Control::new(&self.memory)
+        Control::new(&self.ring.memory)
     }
 }

@@ -74,8 +74,8 @@ fn a_full_slot_has_no_chunk_until_one_is_handed_back() {
     assert!(producer.free_chunk(1, CHUNKS - 1).is_none());
     let chunk = consumer.take().unwrap().unwrap();
     assert_eq!(chunk.thread(), 42);
-    assert_eq!(consumer.rows(&chunk)[..16], [0; 16]);
-    assert!(!consumer.hand_back(chunk), "the producer does not sleep");
+    assert_eq!(chunk.rows()[..16], [0; 16]);
+    assert!(!chunk.hand_back(), "the producer does not sleep");
     assert!(producer.free_chunk(1, CHUNKS - 1).is_some());
     assert_eq!(consumer.published(), u64::from(CHUNKS));
 }
@@ -102,12 +102,12 @@ fn nothing_is_lost_or_reordered_between_two_threads() {
                 let finished = done.load(Ordering::SeqCst);
                 while let Some(chunk) = consumer.take().unwrap() {
                     let thread = chunk.thread() as usize;
-                    for number in consumer.rows(&chunk)[..24].chunks_exact(8) {
+                    for number in chunk.rows()[..24].chunks_exact(8) {
                         let number = u64::from_le_bytes(number.try_into().unwrap());
                         assert_eq!(number, next[thread]);
                         next[thread] += 1;
                     }
-                    consumer.hand_back(chunk);
+                    chunk.hand_back();
                 }
                 if finished {
                     return next;
