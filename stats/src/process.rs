@@ -286,3 +286,6 @@ fn answer(socket: &UnixStream, answer: &Answer) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
