@@ -16,7 +16,7 @@ use super::family::Birth;
 use super::thread::Thread;
 use crate::backend::{BackendError, Ended, Outcome, RunOptions};
 use crate::process::{self, Command, Launched, PidPlan};
-use crate::ptrace::{Memory, Options, Resume, Stop, Stopped, Waited, wait_any, wait_for};
+use crate::ptrace::{Memory, Options, Resume, Stop, Stopped, Waited, wait_any};
 use crate::step::DecodeCache;
 
 /// Events of a thread that are sent together.
@@ -282,7 +282,18 @@ impl Session<'_> {
             // Those that have ended meanwhile need no signal.
             let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
         }
-        while let Ok(Waited::Stopped(_)) = wait_for(self.root) {}
+        self.threads.clear();
+        self.early.clear();
+        while let Ok(waited) = wait_any() {
+            match waited {
+                // The stop before its end, which it must be let past. One that is gone already needs nothing.
+                Some(Waited::Stopped(stopped)) => drop(stopped.resume(Resume::Continue, 0)),
+                Some(waited) if waited.tid() == self.root => break,
+                Some(_) => {}
+                None if nix::sys::signal::kill(self.root, None).is_err() => break,
+                None => {}
+            }
+        }
     }
 }
 

@@ -281,7 +281,10 @@ fn failed(step: Step, errno: Errno, path: PathBuf) -> StartError {
 /// Kills and reaps a child that is of no use.
 fn abandon(pid: Pid) {
     let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-    while let Ok(Waited::Stopped(_)) = wait_for(pid) {}
+    while let Ok(Waited::Stopped(stopped)) = wait_for(pid) {
+        // The stop before its end. One that is gone already needs nothing.
+        drop(stopped.resume(Resume::Continue, 0));
+    }
 }
 
 fn why_forbidden(errno: Errno) -> String {

@@ -1,0 +1,210 @@
+//! `fits golden` as a user sees it: streams, exit status, messages, the folder, `--verify`, and what is made from the command line.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use fits_stats::folder::GoldenFolder;
+
+const BACKENDS: [&str; 2] = ["dbt", "ptrace"];
+
+fn fits(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fits"));
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn the_program_s_streams_and_exit_status_are_its_own() {
+    for backend in BACKENDS {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fits"));
+        command
+            .args(["golden", "--quiet", "--backend", backend, "sh", "-c"])
+            .arg("read line; echo \"out $line\"; echo err >&2; exit 42")
+            .current_dir(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"in\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(42));
+        assert_eq!(text(&output.stdout), "out in\n");
+        assert_eq!(text(&output.stderr), "err\n");
+        let golden = GoldenFolder::open(&folder.path().join("fits-golden-sh")).unwrap();
+        assert_eq!(golden.summary().backend.name(), backend);
+        assert!(golden.summary().instructions > 10_000);
+    }
+}
+
+#[test]
+fn the_summary_is_on_standard_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = fits(
+        folder.path(),
+        &["golden", "--stats", "counts", "echo", "hello"],
+    );
+    assert_eq!(text(&output.stdout), "hello\n");
+    let summary = text(&output.stderr);
+    assert!(
+        summary.contains("exit status 0") && summary.contains("Results in fits-golden-echo"),
+        "{summary}"
+    );
+    assert!(
+        !folder
+            .path()
+            .join("fits-golden-echo/operand_bits.csv")
+            .exists()
+    );
+}
+
+#[test]
+fn a_file_that_the_output_goes_to_is_hashed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fits"));
+    command.args([
+        "golden", "--quiet", "--stats", "counts", "--out", "out", "echo", "abc",
+    ]);
+    command.current_dir(folder.path()).stdin(Stdio::null());
+    command.stdout(fs::File::create(folder.path().join("stdout")).unwrap());
+    assert!(command.status().unwrap().success());
+    let summary = fs::read_to_string(folder.path().join("out/summary.json")).unwrap();
+    // SHA-256 of "abc\n".
+    let hash = "edeaaff3f1774ad2888673770c6d64097e391bc362d7d6fb34982ddf0efd18cb";
+    assert!(summary.contains(hash), "{summary}");
+}
+
+#[test]
+fn a_reproducible_program_is_verified_and_another_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = fits(
+        folder.path(),
+        &["golden", "--quiet", "--verify", "--out", "a", "echo", "x"],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("reproducible: two runs gave the same statistics"));
+    let script =
+        "i=$(($(date +%N | sed 's/^0*//') % 1000)); while [ $i -gt 0 ]; do i=$((i - 1)); done";
+    let output = fits(
+        folder.path(),
+        &[
+            "golden", "--quiet", "--verify", "--out", "b", "sh", "-c", script,
+        ],
+    );
+    assert_eq!(output.status.code(), Some(123), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("not reproducible: the first differing"),
+        "{}",
+        text(&output.stderr)
+    );
+    let names: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names.len(), 2, "the second run's folder is gone: {names:?}");
+}
+
+#[test]
+fn both_backends_count_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    for backend in BACKENDS {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fits"));
+        command.args([
+            "golden",
+            "--quiet",
+            "--backend",
+            backend,
+            "--out",
+            backend,
+            "echo",
+            "same",
+        ]);
+        // A pipe would have another inode each time, and the program looks at it.
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .stdin(Stdio::null())
+            .current_dir(folder.path());
+        assert!(command.status().unwrap().success());
+    }
+    let comparison =
+        fits_stats::compare::compare(&folder.path().join("ptrace"), &folder.path().join("dbt"), 5)
+            .unwrap();
+    for file in comparison
+        .files
+        .iter()
+        .filter(|file| file.file != "histograms.csv")
+    {
+        assert_eq!(file.differing(), 0, "{}: {:?}", file.file, file.differences);
+    }
+}
+
+#[test]
+fn followed_children_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "(exit 3); exit $?";
+    let output = fits(
+        folder.path(),
+        &[
+            "golden",
+            "--quiet",
+            "--backend",
+            "ptrace",
+            "--follow-forks",
+            "--out",
+            "out",
+            "sh",
+            "-c",
+            script,
+        ],
+    );
+    assert_eq!(output.status.code(), Some(3));
+    let golden = GoldenFolder::open(&folder.path().join("out")).unwrap();
+    assert_eq!(golden.summary().threads.len(), 2);
+}
+
+#[test]
+fn a_raw_environment_is_not_controlled() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = fits(
+        folder.path(),
+        &[
+            "golden",
+            "--quiet",
+            "--raw-environment",
+            "--backend",
+            "ptrace",
+            "--out",
+            "out",
+            "true",
+        ],
+    );
+    assert!(output.status.success());
+    let summary = fs::read_to_string(folder.path().join("out/summary.json")).unwrap();
+    assert!(summary.contains("\"controlled\": false"), "{summary}");
+}
+
+#[test]
+fn completions_and_manual_pages_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let output = fits(folder.path(), &["completions", shell]);
+        assert!(output.status.success() && text(&output.stdout).contains("golden"));
+    }
+    assert!(fits(folder.path(), &["man", "pages"]).status.success());
+    let page = fs::read_to_string(folder.path().join("pages/fits-golden.1")).unwrap();
+    assert!(page.contains("raw\\-environment") && page.contains("Exit status"));
+    for command in ["golden", "compare", "report", "completions", "man"] {
+        let output = fits(folder.path(), &[command, "--help"]);
+        assert!(text(&output.stdout).contains("Usage: fits"), "{command}");
+    }
+}
