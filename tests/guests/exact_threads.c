@@ -1,5 +1,5 @@
-// Exactness with threads: each computes for itself and answers through its own pipe; the first thread waits in blocking
-// reads and sleeps until the others have gone, so that no wait depends on who was faster.
+// Exactness with threads: each computes for itself, answers through its own pipe, and then sleeps long enough for the first
+// thread to be waiting for its end already: so no wait depends on who was faster.
 #include "guest.h"
 #include <pthread.h>
 
@@ -12,6 +12,8 @@ static void *work(void *argument) {
     for (long i = 0; i < 200 + 50 * id; i++) own = own * 6364136223846793005ull + (uint64_t)(i ^ id);
     uint64_t answer = own;
     if (write(pipes[id][1], &answer, sizeof answer) != sizeof answer) abort();
+    struct timespec long_enough = {0, 200000000 + 300000000 * (id & 1)};
+    nanosleep(&long_enough, NULL);
     return NULL;
 }
 
@@ -20,22 +22,18 @@ int main(void) {
     for (long i = 0; i < THREADS; i++) {
         CHECK(pipe(pipes[i]) == 0);
         pthread_create(&threads[i], NULL, work, (void *)i);
-        // One after the other: addresses of stacks do not depend on who ends first.
         uint64_t answer;
         CHECK_EQ(read(pipes[i][0], &answer, sizeof answer), sizeof answer);
         printf("%ld %llx\n", i, (unsigned long long)answer);
+        pthread_join(threads[i], NULL);
     }
-    struct timespec long_enough = {0, 300000000};
-    nanosleep(&long_enough, NULL);
-    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     // Two at once.
     for (long i = 0; i < 2; i++) pthread_create(&threads[i], NULL, work, (void *)i);
-    nanosleep(&long_enough, NULL);
     for (int i = 0; i < 2; i++) {
         uint64_t answer;
         CHECK_EQ(read(pipes[i][0], &answer, sizeof answer), sizeof answer);
         printf("%llx\n", (unsigned long long)answer);
-        pthread_join(threads[i], NULL);
     }
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
     return guest_end();
 }

@@ -12,12 +12,13 @@ pub struct CpuPlan {
 }
 
 impl CpuPlan {
-    /// Puts tracer and target on the CPU that we run on. Where affinity can't be asked for, nothing is pinned.
+    /// Puts tracer and target on the last CPU that we may use: the same in every run, since a program can ask which one it
+    /// runs on (`cpuid` gives its number, and the C library asks). Where affinity can't be asked for, nothing is pinned.
     #[must_use]
     pub fn new() -> Self {
         let allowed = sched_getaffinity(Pid::from_raw(0)).ok();
-        let here = nix::sched::sched_getcpu().ok();
-        let target = here.filter(|&cpu| allowed.is_some_and(|set| set.is_set(cpu) == Ok(true)));
+        let may_use = |&cpu: &usize| allowed.is_some_and(|set| set.is_set(cpu) == Ok(true));
+        let target = (0..CpuSet::count()).rev().find(may_use);
         Self { allowed, target }
     }
 
