@@ -78,7 +78,11 @@ fn engine_trial(title: &str, engine: Engine, case: Case) -> Trial {
 fn natively(case: &Case) -> Result<(Outcome, Completion), String> {
     let executable = case.guest.build()?;
     let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let mut words = case.launcher.clone();
+    let mut words = case
+        .launcher
+        .iter()
+        .map(|word| launcher_word(word))
+        .collect::<Result<Vec<_>, _>>()?;
     words.push(executable.display().to_string());
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).args(&case.arguments);
@@ -98,6 +102,19 @@ fn natively(case: &Case) -> Result<(Outcome, Completion), String> {
         ))
     });
     Ok((outcome, skipped.unwrap_or(Completion::Completed)))
+}
+
+/// A word of the launcher; `guest:NAME` is a guest that starts another program.
+fn launcher_word(word: &str) -> Result<String, String> {
+    let Some(name) = word.strip_prefix("guest:") else {
+        return Ok(word.to_owned());
+    };
+    let guest = Guest {
+        name: name.to_owned(),
+        flags: vec!["-O1".to_owned()],
+        variant: "static".to_owned(),
+    };
+    Ok(guest.build()?.display().to_string())
 }
 
 /// Runs the case under the engine and compares it with the native run.
