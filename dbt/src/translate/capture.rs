@@ -210,6 +210,12 @@ impl<'a, 'b> Capturer<'a, 'b> {
 
     /// Registers whose vector, mask or MMX value the instruction changed are unknown again.
     pub(super) fn forget_written(&mut self, guest: &Guest) {
+        if guest.instruction.is_save_restore_instruction() {
+            // `fxrstor` and its like change registers that iced-x86 does not list.
+            for reg in Reg::all() {
+                self.state.forget_captured(reg.index());
+            }
+        }
         for reg in &guest.facts.writes {
             if reg.index() >= 16 {
                 self.state.forget_captured(reg.index());

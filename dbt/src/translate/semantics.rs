@@ -1,8 +1,10 @@
 //! What instructions that only move bits do to them, and what simple address arithmetic does to addresses.
 
 use super::bits::{Bit, Word};
+use super::decode::Guest;
 use super::registers::{RSP, general};
 use super::state::{Address, State};
+use fits_stats::facts::OperandKind;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 /// A general register operand as a range of bits of its full register.
@@ -37,9 +39,10 @@ struct Effect {
     address: Option<Address>,
 }
 
-/// Updates `state` for everything that `instruction` writes. `written` are the full general registers that it writes.
+/// Updates `state` for everything that `guest` writes. `written` are the full general registers that it writes.
 /// Registers whose new value isn't known bit by bit become unknown.
-pub(super) fn apply(state: &mut State, instruction: &Instruction, written: &[u8]) {
+pub(super) fn apply(state: &mut State, guest: &Guest, written: &[u8]) {
+    let instruction = &guest.instruction;
     let effects = effects(state, instruction);
     let mut pending: Vec<u8> = written.to_vec();
     for effect in effects {
@@ -47,13 +50,15 @@ pub(super) fn apply(state: &mut State, instruction: &Instruction, written: &[u8]
         pending.retain(|&register| register != effect.part.register);
     }
     for register in pending {
-        let explicit = (0..instruction.op_count()).find_map(|index| {
-            let named = instruction.op_kind(index) == OpKind::Register;
-            named
-                .then(|| part(instruction.op_register(index)))
-                .flatten()
+        // An operand that is only read may share its register with an implicit destination (`mul ah`).
+        let explicit = guest.facts.operands.iter().find_map(|operand| {
+            let named = match operand.kind {
+                OperandKind::Register(register) if operand.written => part(register),
+                _ => None,
+            };
+            named.filter(|part| part.register == register)
         });
-        match explicit.filter(|part| part.register == register && certain(instruction)) {
+        match explicit.filter(|_| certain(guest)) {
             Some(part) => state.write(part, &Word::UNKNOWN, None),
             None => state.forget(register),
         }
@@ -61,12 +66,14 @@ pub(super) fn apply(state: &mut State, instruction: &Instruction, written: &[u8]
 }
 
 /// Whether a register destination is always written as a whole operand, so that a 32-bit one clears the upper half.
-fn certain(instruction: &Instruction) -> bool {
+fn certain(guest: &Guest) -> bool {
     use Mnemonic::{Bsf, Bsr, Cmpxchg, Cmpxchg8b, Cmpxchg16b, Lar, Lsl, Xadd, Xchg};
-    !matches!(
-        instruction.mnemonic(),
+    let conditional = matches!(
+        guest.instruction.mnemonic(),
         Bsf | Bsr | Cmpxchg | Cmpxchg8b | Cmpxchg16b | Lar | Lsl | Xadd | Xchg
-    )
+    );
+    // `rep lods` may make no iteration.
+    !conditional && !guest.facts.rep
 }
 
 fn effects(state: &State, instruction: &Instruction) -> Vec<Effect> {

@@ -89,7 +89,7 @@ fn instruction(
         .map(|reg| reg.index() as u8)
         .filter(|&reg| reg < 16)
         .collect();
-    semantics::apply(&mut capturer.state, &guest.instruction, &written);
+    semantics::apply(&mut capturer.state, guest, &written);
     capturer.forget_written(guest);
     let loaded = loads::finish(capturer, number, guest, load)?;
     for (operand, values) in guest.facts.operands.iter().zip(&mut values) {
