@@ -33,6 +33,10 @@ pub fn acceptable(instruction: &Instruction) -> Result<(), Reason> {
     if instruction.is_privileged() || info.must_be_cpl0() || info.is_input_output() {
         return Err(Reason::Privileged);
     }
+    if instruction.mnemonic() == Mnemonic::Pause && instruction.len() > 2 {
+        // With REX.B the processor exchanges registers, and iced-x86 says `pause`.
+        return Err(Reason::NotForUs);
+    }
     if writes_segment(instruction) {
         return Err(Reason::Segments);
     }

@@ -183,7 +183,10 @@ impl Machine {
             instruction.mnemonic(),
             Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq
         );
-        if is_rep(instruction) || instruction.is_vsib() || pops_flags {
+        if instruction.is_vsib() {
+            return self.step_until_past(instruction.ip());
+        }
+        if is_rep(instruction) || pops_flags {
             return self.step_to_breakpoint(instruction);
         }
         let halt = self.resume(Resume::Step)?;
@@ -193,11 +196,15 @@ impl Machine {
         Ok(halt)
     }
 
-    /// A single step would stop after each iteration, after each element of a gather or scatter, and would confuse the kernel about who
-    /// set the trap flag that `popf` clears; a breakpoint behind the instruction does not.
+    /// A single step would stop after each iteration, and would confuse the kernel about who set the trap flag that `popf` clears; a
+    /// breakpoint behind the instruction does not.
     fn step_to_breakpoint(&mut self, instruction: &Instruction) -> Result<Halt, Error> {
         let behind = instruction.next_ip().wrapping_sub(CODE);
-        if behind >= CODE_BYTES {
+        let registers = self.registers()?;
+        let sees_code = [registers.rsi, registers.rdi]
+            .into_iter()
+            .any(|at| at.wrapping_sub(CODE) < CODE_BYTES);
+        if behind >= CODE_BYTES || sees_code {
             return self.step_until_past(instruction.ip());
         }
         let place = behind as usize;
@@ -226,6 +233,7 @@ impl Machine {
         }
     }
 
+    /// Single steps until the instruction is over: there is one for each iteration, and for each element of a gather or scatter.
     fn step_until_past(&mut self, pc: u64) -> Result<Halt, Error> {
         loop {
             let halt = self.resume(Resume::Step)?;

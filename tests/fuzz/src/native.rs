@@ -93,7 +93,9 @@ pub fn run(machine: &mut Machine, layout: &Layout) -> Result<Trace, Error> {
         let valid = instruction.filter(|i| !i.is_invalid());
         match machine.step(valid, &mut tsc)? {
             Halt::Trap => {}
-            Halt::Fault(fault) if is_wild_branch(valid, fault) => break,
+            Halt::Fault(fault) if is_wild_branch(valid, fault) || leaves_half_a_frame(valid) => {
+                break;
+            }
             Halt::Fault(fault) => {
                 trace.end = End::Fault(fault, Box::new(machine.state()?));
                 break;
@@ -125,7 +127,7 @@ fn changes_forbidden_flags(instruction: &Instruction, before: &State) -> bool {
         _ => return false,
     };
     let Some(popped) = crate::places::read(&before.memory, before.registers.rsp, bytes) else {
-        return false;
+        return true;
     };
     let mut new = before.registers.eflags.to_le_bytes();
     new[..bytes].copy_from_slice(&popped);
@@ -135,6 +137,11 @@ fn changes_forbidden_flags(instruction: &Instruction, before: &State) -> bool {
 /// A translated return writes below the stack pointer, which needs a writable stack.
 fn is_return_on_constants(mnemonic: Option<Mnemonic>, rsp: u64) -> bool {
     mnemonic == Some(Mnemonic::Ret) && rsp.wrapping_sub(CONSTANTS) < PAGE
+}
+
+/// A faulting `enter` has written part of its frame, from which it read; what is left depends on how often it was begun.
+fn leaves_half_a_frame(instruction: Option<&Instruction>) -> bool {
+    instruction.is_some_and(|i| i.mnemonic() == Mnemonic::Enter)
 }
 
 /// A branch to an address that is not canonical faults at the branch; translated, it is taken, and the fault is the runtime's to
