@@ -63,17 +63,18 @@ fn set_up(cpus: &[usize]) -> io::Result<(UnixStream, OwnedFd)> {
     let nowhere = File::options().read(true).write(true).open("/dev/null")?;
     dup2_stdin(&nowhere)?;
     dup2_stdout(&nowhere)?;
-    // What the terminal sends to all goes to the supervisor as well, which decides.
-    let mut terminal = SigSet::empty();
+    // What is sent to the whole process group goes to the supervisor as well, which decides.
+    let mut group = SigSet::empty();
     for signal in [
         Signal::SIGINT,
         Signal::SIGQUIT,
         Signal::SIGHUP,
+        Signal::SIGTERM,
         Signal::SIGTSTP,
     ] {
-        terminal.add(signal);
+        group.add(signal);
     }
-    terminal.thread_block()?;
+    group.thread_block()?;
     let mut set = CpuSet::new();
     for cpu in cpus {
         set.set(*cpu)?;
