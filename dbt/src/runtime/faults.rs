@@ -51,8 +51,18 @@ impl Supervisor<'_> {
             return Ok(false);
         };
         self.look_at_rows(filled)?;
+        // What the unit has written of its row already goes along.
+        let mut end = filled;
+        end.at = layout.chunk_bytes;
+        let begun = self.stats.written(end)[filled.at as usize..].to_vec();
         let next = self.stats.publish(filled)?;
-        *register(&mut host, number) = cursor_address(layout, &thread.area, next);
+        let place = cursor_address(layout, &thread.area, next);
+        if next != filled {
+            self.code.memory.write(place, &begun)?;
+        }
+        *register(&mut host, number) = place;
+        // Should the thread be killed before it is seen again, its rows end here.
+        thread.cursor = Some(next);
         stopped.set_registers(&host)?;
         self.options
             .progress
@@ -128,7 +138,10 @@ impl Supervisor<'_> {
         };
         let mut end = cursor;
         end.at = (cursor.at + unit.row_bytes).min(self.stats.layout().chunk_bytes);
-        self.stats.written(end)[cursor.at as usize..].to_vec()
+        let mut row = self.stats.written(end)[cursor.at as usize..].to_vec();
+        // The rest would have gone to the next chunk.
+        row.resize(unit.row_bytes as usize, 0);
+        row
     }
 }
 
