@@ -4,7 +4,7 @@
 //! - [`layout`]: the fixed addresses that emitted code relies on.
 //! - [`runtime`]: the supervisor, which is a backend.
 //! - [`translate`]: guest bytes in, units out.
-//! - [`unit`]: what the translator hands to the runtime.
+//! - [`unit`](mod@unit): what the translator hands to the runtime.
 
 pub mod cache;
 pub mod layout;

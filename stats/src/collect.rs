@@ -1,6 +1,6 @@
 //! The collector: turns messages and streams into [`Statistics`].
 //!
-//! - [`shape`], [`unit`], [`access`]: what is the same for all executions of an instruction or unit.
+//! - [`shape`], [`unit`](mod@unit), [`access`]: what is the same for all executions of an instruction or unit.
 //! - [`scan`]: the fast path for rows; [`bits`] counts operand bits, [`access`] memory, [`lifetime`] lifetimes;
 //!   [`kernels`] has the vector arithmetic.
 //! - [`steps`]: events. [`detail`]: distributions. [`mappings`]: regions and modules.

@@ -3,7 +3,7 @@
 //! The stages, one module each: [`decode`] finds the unit's instructions; [`registers`] picks the host registers that
 //! it may use for itself; [`write`](self::writer) copies the instructions with only what must change changed, with
 //! [`counting`] or [`tracing`] in between; [`exits`] leads out of it. [`assembler`] knows the encodings,
-//! [`bits`] follows values through instructions that only move bits, and [`stubs`] are the pieces of host code that belong to no unit.
+//! [`bits`] follows values through instructions that only move bits, and [`stubs`](mod@stubs) are the pieces of host code that belong to no unit.
 
 mod assembler;
 mod bits;
@@ -59,7 +59,7 @@ pub fn unit(code: &dyn GuestCode, request: &Request) -> Result<Unit, TranslateEr
 /// direct jump or a conditional branch. Branches that leave the path become [`Unit::sides`].
 ///
 /// # Errors
-/// As [`unit`].
+/// As [`unit()`].
 pub fn trace(
     code: &dyn GuestCode,
     request: &Request,
