@@ -9,7 +9,8 @@ use fits_tracer::ptrace::{Registers, Resume, Stop, Stopped, Waited, XState, wait
 use iced_x86::{Instruction, Mnemonic};
 
 const BREAKPOINT: u8 = 0xcc;
-const TRAP_FLAG: u64 = 1 << 8;
+/// The single-step flag.
+pub const TRAP_FLAG: u64 = 1 << 8;
 
 /// Everything of the guest that a program can see.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ mod zone;
 use crate::case::{Case, Layout};
 use crate::differ::difference;
 use crate::error::Error;
-use crate::machine::{Fault, Halt, Machine, State};
+use crate::machine::{Fault, Halt, Machine, State, TRAP_FLAG};
 use crate::native::{End, Trace};
 use crate::places::{AREA, STREAM, STREAM_BYTES};
 use crate::rows::Expected;
@@ -389,11 +389,20 @@ impl Runtime<'_> {
             self.registers = self.machine.registers()?;
             match halt {
                 Halt::Hang => return differs("hangs"),
+                Halt::Trap if self.is_stray_step() => self.registers.eflags &= !TRAP_FLAG,
                 Halt::Trap => return self.left().map(Some),
                 Halt::Fault(fault) if self.is_guard(fault) => self.next_chunk()?,
                 Halt::Fault(fault) => return self.fault(fault).map(|()| None),
             }
         }
+    }
+
+    /// The kernel at times takes the trap flag of an earlier native single-step for the guest's own, and keeps it.
+    fn is_stray_step(&self) -> bool {
+        let before = self.registers.rip.wrapping_sub(1);
+        self.registers.eflags & TRAP_FLAG != 0
+            && self.zone.is_miss(before).is_none()
+            && self.zone.exit(before).is_none()
     }
 
     fn is_guard(&self, fault: Fault) -> bool {
