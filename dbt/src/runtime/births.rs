@@ -8,7 +8,6 @@ use rustc_hash::FxHashMap;
 use super::area::SLOTS;
 use super::error::{Result, RuntimeError};
 use super::guest::{NO_CALL, TRAP_FLAG};
-use super::masks::TRAP_BIT;
 use super::supervisor::Supervisor;
 use super::thread::{Call, Doing, Thread};
 
@@ -16,7 +15,7 @@ use super::thread::{Call, Doing, Thread};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parent {
     gs_base: u64,
-    trap_blocked: bool,
+    blocked: u64,
     pc: u64,
     shares_memory: bool,
 }
@@ -63,7 +62,7 @@ impl Supervisor<'_> {
         };
         let parent = Parent {
             gs_base: thread.gs_base,
-            trap_blocked: thread.trap_blocked,
+            blocked: thread.blocked,
             pc: call.pc,
             shares_memory: self.birth_flags(&call) & libc::CLONE_VM as u64 != 0,
         };
@@ -112,7 +111,7 @@ impl Supervisor<'_> {
         let mut thread = Box::new(Thread::new(tid, self.next_number, area));
         self.next_number += 1;
         thread.gs_base = parent.gs_base;
-        thread.trap_blocked = parent.trap_blocked;
+        thread.blocked = parent.blocked;
         thread.doing = Doing::Native;
         self.open_stream(&mut thread)?;
         let result = self.proceed(&mut thread, stopped, guest);
@@ -131,8 +130,8 @@ impl Supervisor<'_> {
         if !parent.shares_memory && self.code.has_protected() {
             self.unprotect_child(&mut child)?;
         }
-        if parent.trap_blocked {
-            child.set_signal_mask(child.signal_mask()? | TRAP_BIT)?;
+        if parent.blocked != 0 {
+            child.set_signal_mask(child.signal_mask()? | parent.blocked)?;
         }
         child.set_registers(guest)?;
         Ok(child.resume(Resume::Detach, 0)?)

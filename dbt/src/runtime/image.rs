@@ -5,7 +5,7 @@ use fits_tracer::ptrace::{Memory, Stopped};
 use nix::unistd::Pid;
 
 use super::error::{Result, RuntimeError};
-use super::masks::unblock_trap;
+use super::masks::unblock_forced;
 use super::pages::GuestPages;
 use super::supervisor::Supervisor;
 use super::thread::{Doing, Thread};
@@ -15,7 +15,7 @@ impl Supervisor<'_> {
     pub(super) fn begin(&mut self, thread: &mut Thread, mut stopped: Stopped) -> Result<()> {
         self.map_masters(&mut stopped)?;
         let guest = stopped.registers()?;
-        thread.trap_blocked |= unblock_trap(&stopped)?;
+        thread.blocked |= unblock_forced(&stopped)?;
         self.zone(&mut stopped, guest.rip)?;
         let area = thread.area.clone();
         self.map_area(&mut stopped, &area)?;

@@ -1,8 +1,8 @@
-//! `SIGTRAP`'s place in the signal mask.
+//! The place of `SIGTRAP` and `SIGSEGV` in the signal mask.
 //!
-//! Traps and single steps raise a `SIGTRAP` that the kernel *forces*: if the thread blocks that signal at that moment, the kernel
-//! takes its handler away. So `SIGTRAP` never really is in the mask of a thread of ours; whether the program has blocked it is kept
-//! in [`Thread::trap_blocked`] and put wherever the program can see its mask: the old mask of `rt_sigprocmask`, and signal frames.
+//! Traps and single steps raise a `SIGTRAP` that the kernel *forces*, the end of a chunk and a store to protected code a
+//! `SIGSEGV`: if the thread blocks that signal at that moment, the kernel takes its handler away. So neither ever really is in the
+//! mask of a thread of ours; whether the program has blocked them is kept in [`Thread::blocked`] and put wherever the program can see its mask: the old mask of `rt_sigprocmask`, and signal frames.
 
 use fits_tracer::ptrace::{Registers, Stopped};
 
@@ -10,8 +10,11 @@ use super::error::Result;
 use super::supervisor::Supervisor;
 use super::thread::{Call, Thread};
 
-/// `SIGTRAP` in a signal set.
-pub(super) const TRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
+/// `SIGSEGV` in a signal set.
+pub(super) const SEGV_BIT: u64 = 1 << (libc::SIGSEGV - 1);
+
+/// The signals that the kernel forces for our sake, as a signal set.
+pub(super) const FORCED: u64 = 1 << (libc::SIGTRAP - 1) | SEGV_BIT;
 
 /// Offset of `uc_sigmask` from rsp at a handler's entry: behind the return address and the registers.
 const FRAME_MASK: u64 = 8 + 296;
@@ -33,12 +36,12 @@ pub(super) fn changes_mask(number: u64) -> bool {
     )
 }
 
-/// Takes `SIGTRAP` out of the signal mask; whether it was in it.
-pub(super) fn unblock_trap(stopped: &Stopped) -> Result<bool> {
+/// Takes the forced signals out of the signal mask; which of them were in it.
+pub(super) fn unblock_forced(stopped: &Stopped) -> Result<u64> {
     let mask = stopped.signal_mask()?;
-    let blocked = mask & TRAP_BIT != 0;
-    if blocked {
-        stopped.set_signal_mask(mask & !TRAP_BIT)?;
+    let blocked = mask & FORCED;
+    if blocked != 0 {
+        stopped.set_signal_mask(mask & !FORCED)?;
     }
     Ok(blocked)
 }
@@ -60,21 +63,21 @@ impl Supervisor<'_> {
         result: i64,
     ) -> Result<()> {
         match call.number as i64 {
-            libc::SYS_rt_sigreturn => thread.trap_blocked = unblock_trap(stopped)?,
+            libc::SYS_rt_sigreturn => thread.blocked = unblock_forced(stopped)?,
             libc::SYS_rt_sigprocmask if result == 0 => {
-                let before = thread.trap_blocked;
+                let before = thread.blocked;
                 let [how, set, old, ..] = call.args;
                 if set != 0 {
-                    unblock_trap(stopped)?;
-                    let named = call.mask & TRAP_BIT != 0;
-                    thread.trap_blocked = match how as i32 {
-                        libc::SIG_BLOCK => before || named,
-                        libc::SIG_UNBLOCK => before && !named,
+                    unblock_forced(stopped)?;
+                    let named = call.mask & FORCED;
+                    thread.blocked = match how as i32 {
+                        libc::SIG_BLOCK => before | named,
+                        libc::SIG_UNBLOCK => before & !named,
                         _ => named,
                     };
                 }
-                if old != 0 && before {
-                    self.add_trap(old)?;
+                if old != 0 && before != 0 {
+                    self.add_to_mask(old, before)?;
                 }
             }
             _ => {}
@@ -89,15 +92,15 @@ impl Supervisor<'_> {
         stopped: &Stopped,
         handler: &Registers,
     ) -> Result<()> {
-        if thread.trap_blocked {
-            self.add_trap(handler.rsp.wrapping_add(FRAME_MASK))?;
+        if thread.blocked != 0 {
+            self.add_to_mask(handler.rsp.wrapping_add(FRAME_MASK), thread.blocked)?;
         }
-        thread.trap_blocked |= unblock_trap(stopped)?;
+        thread.blocked |= unblock_forced(stopped)?;
         Ok(())
     }
 
-    fn add_trap(&self, place: u64) -> Result<()> {
-        let mask = self.code.memory.read_u64(place)? | TRAP_BIT;
+    fn add_to_mask(&self, place: u64, signals: u64) -> Result<()> {
+        let mask = self.code.memory.read_u64(place)? | signals;
         Ok(self.code.memory.write(place, &mask.to_le_bytes())?)
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::error::{Result, RuntimeError};
 use super::guest::{Halted, NO_CALL, TRAP_FLAG};
+use super::masks::{SEGV_BIT, unblock_forced};
 use super::supervisor::Supervisor;
 use super::thread::{Doing, Thread};
 
@@ -54,6 +55,11 @@ impl Supervisor<'_> {
         };
         stopped.set_registers(&guest)?;
         thread.doing = Doing::Native;
+        // A fault that the program has blocked ends it, handler or not: the kernel sees to that.
+        let faults_end = thread.blocked & SEGV_BIT != 0 && !self.code.has_protected();
+        if faults_end {
+            stopped.set_signal_mask(stopped.signal_mask()? | SEGV_BIT)?;
+        }
         loop {
             stopped = match stopped.step(0)? {
                 Waited::Stopped(stopped) => stopped,
@@ -81,6 +87,9 @@ impl Supervisor<'_> {
             }
             guest = after;
             break;
+        }
+        if faults_end {
+            unblock_forced(&stopped)?;
         }
         guest.orig_rax = NO_CALL;
         thread.gs_base = guest.gs_base;

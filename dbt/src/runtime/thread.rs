@@ -29,8 +29,8 @@ pub(super) struct Thread {
     pub(super) fs_base: u64,
     /// Signals that were taken from the kernel, to be delivered at the next boundary.
     pub(super) held: VecDeque<SigInfo>,
-    /// The program has blocked `SIGTRAP`; see `masks`.
-    pub(super) trap_blocked: bool,
+    /// Which of the forced signals the program has blocked; see `masks`.
+    pub(super) blocked: u64,
     /// It has chosen its processors itself.
     pub(super) own_affinity: bool,
     /// The alternate signal stack.
@@ -79,7 +79,7 @@ impl Thread {
             gs_base: 0,
             fs_base: 0,
             held: VecDeque::new(),
-            trap_blocked: false,
+            blocked: 0,
             own_affinity: false,
             alternate: 0..0,
             sent_again: Vec::new(),
