@@ -30,7 +30,7 @@ int main(int argc, char **argv) {
 }
 CPP
 run g++ -O2 -c program.cpp -o by_driver.o
-run "$(g++ -print-prog-name=cc1plus)" -quiet -O1 program.cpp -o program.s
+run "$(g++ -print-prog-name=cc1plus)" -quiet -imultiarch "$(g++ -print-multiarch)" -O1 program.cpp -o program.s
 run as program.s -o program.o
 run ld -r program.o -o linked.o
 run "$(g++ -print-prog-name=cc1plus)" -quiet /dev/null -fno-such-flag -o none.s; echo "status $?"

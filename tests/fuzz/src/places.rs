@@ -77,10 +77,12 @@ pub const STREAM_BYTES: u64 = 32 * PAGE;
 pub fn find(address: u64) -> Option<(usize, usize)> {
     REGIONS.iter().find_map(|region| {
         let inside = address.wrapping_sub(region.address);
-        (inside < region.bytes).then_some((
-            (region.offset + inside) as usize,
-            (region.bytes - inside) as usize,
-        ))
+        (inside < region.bytes).then(|| {
+            (
+                (region.offset + inside) as usize,
+                (region.bytes - inside) as usize,
+            )
+        })
     })
 }
 
