@@ -12,7 +12,7 @@ use crate::unit::Place;
 use fits_stats::facts::{Operand, access_bytes, reads, writes};
 use fits_stats::register::Reg;
 use fits_stats::template::{MemoryAccess, Slot, Value};
-use iced_x86::{MemoryOperand, OpKind, Register, UsedMemory};
+use iced_x86::{CpuidFeature, MemoryOperand, OpKind, Register, UsedMemory};
 
 /// Offset of st0 in the area of `fxsave`, and the distance to the next.
 const FXSAVE_ST0: i32 = 32;
@@ -223,7 +223,13 @@ impl<'a, 'b> Capturer<'a, 'b> {
         }
         // x87 and MMX registers are the same storage under two names.
         let shares = |reg: &Reg| reg.name().starts_with("st") || reg.name().starts_with("mm");
-        if guest.facts.writes.iter().any(shares) {
+        // Not every x87 instruction that writes one says so in its facts (`fbld`).
+        let is_x87 = guest
+            .instruction
+            .cpuid_features()
+            .iter()
+            .any(|feature| matches!(feature, CpuidFeature::FPU | CpuidFeature::FPU387));
+        if is_x87 || guest.facts.writes.iter().any(shares) {
             for reg in Reg::all().filter(shares) {
                 self.state.forget_captured(reg.index());
             }
