@@ -8,6 +8,7 @@ use fits_tracer::process::{Status, status};
 use fits_tracer::ptrace::{Registers, Resume, SigInfo, Stop, Stopped, Waited, kill};
 
 use super::error::Result;
+use super::guest::TRAP_FLAG;
 use super::supervisor::Supervisor;
 use super::thread::{Doing, Thread};
 
@@ -16,6 +17,9 @@ const MCONTEXT_RIP: u64 = 168;
 
 /// More than a signal frame has, red zone and vector registers included.
 const FRAME: u64 = 16 << 10;
+
+/// `si_code` of a single step.
+const TRAP_TRACE: i32 = 2;
 
 /// What a signal does by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +91,20 @@ impl Supervisor<'_> {
     }
 
     /// A `SIGTRAP` that no trap of ours explains.
-    pub(super) fn on_other_trap(&mut self, thread: &mut Thread, stopped: Stopped) -> Result<()> {
+    pub(super) fn on_other_trap(
+        &mut self,
+        thread: &mut Thread,
+        mut stopped: Stopped,
+    ) -> Result<()> {
+        let mut host = stopped.registers()?;
+        let traced = stopped.siginfo()?.code() == TRAP_TRACE;
+        if traced && self.cache.contains(host.rip) {
+            // A program that steps itself never runs translated code: the kernel has left the flag of an earlier step of ours.
+            host.eflags &= !TRAP_FLAG;
+            stopped.set_registers(&host)?;
+            stopped.swallow();
+            return Ok(stopped.resume(Resume::Continue, 0)?);
+        }
         self.on_signal(thread, stopped)
     }
 
