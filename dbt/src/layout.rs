@@ -34,6 +34,13 @@ pub const TSC_START: u64 = 0x1_0000_0000;
 /// The row cursor while the thread is outside translated code (level `full`; 8 bytes).
 pub const CURSOR: i32 = 0x90;
 
+/// Number of the unit that the last indirect branch was in (level `counts`; 4 bytes): it may turn out to be one that faults.
+pub const SOURCE: i32 = 0x98;
+
+/// The addresses that may be non-canonical: between those of programs and those of the kernel. (With five levels of page tables some of
+/// them are canonical, which does no harm here.)
+pub const WILD: std::ops::Range<u64> = 1 << 47..0xffff_8000_0000_0000;
+
 /// 512 bytes, 16-byte aligned, for `fxsave64` (level `full`, x87 operands).
 pub const FXSAVE: i32 = 0x200;
 

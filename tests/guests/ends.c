@@ -17,6 +17,7 @@ int main(int argc, char **argv) {
     if (strcmp(how, "signal") == 0) kill(getpid(), number);
     if (strcmp(how, "fault") == 0) *(volatile int *)0x18 = 1;
     if (strcmp(how, "jump") == 0) ((void (*)(void))0xbad000)();
+    if (strcmp(how, "wild") == 0) ((void (*)(void))0x8000bad000000000)();
     if (strcmp(how, "abort") == 0) abort();
     if (strcmp(how, "trap") == 0) __asm__ volatile("int3");
     if (strcmp(how, "undefined") == 0) __asm__ volatile("ud2");

@@ -5,6 +5,7 @@
 
 #define BAD 0xbad000ull                // never mapped
 #define NON_CANONICAL 0x8000bad000000000ull
+#define KERNEL 0xffffff0000bad000ull
 #define ARITHMETIC 0x8d5ull            // of sf zf af pf cf
 
 // The order of gregs: r8..r15 rdi rsi rbp rbx rdx rax rcx rsp rip efl.
@@ -87,6 +88,16 @@ CASE(call_memory, "call *(%rax)");
 CASE(jump_closed, "lea closed_page(%rip),%rax; jmp *%rax");
 CASE(return_far_off, "push %rax; ret");
 CASE(return_popping, "push %rax; push %rax; pop %rcx; ret $0");
+CASE(jump_wild, "jmp *%rax");
+CASE(jump_wild_r15, "jmp *%r15");
+CASE(jump_wild_memory, "jmp *before+104(%rip)");
+CASE(call_wild, "call *%rax");
+CASE(call_wild_memory, "call *before+104(%rip)");
+CASE(return_wild, "push %rax; ret");
+CASE(return_wild_popping, "push %rax; ret $24");
+CASE(jump_kernel, "jmp *%rax");
+CASE(call_kernel, "call *%rax");
+CASE(return_kernel, "push %rax; ret");
 CASE(save_state, "fxsave (%rax)");
 CASE(avx_load, "vmovdqu (%rax),%ymm0");
 CASE(bit_test, "btsq %rbx,(%rax)");
@@ -129,7 +140,7 @@ struct expectation {
     const char *at, *next, *resume;
     uint64_t rax, r15, address, flags;
     int signal, code;
-    // Where the pc is expected: 0 at the instruction, 1 after it, 2 at rax, 3 at the closed page, 4 at r15.
+    // Where the pc is expected: 0 at the instruction, 1 after it, 2 at rax, 3 at the closed page, 4 at r15, 5 a byte further.
     int where;
     int64_t rsp_change;
 };
@@ -148,7 +159,8 @@ static void expect(const struct expectation *row) {
     expected_pc = row->where == 0 ? (uint64_t)row->at
                   : row->where == 1 ? (uint64_t)row->next
                   : row->where == 2 ? row->rax
-                  : row->where == 3 ? (uint64_t)closed_page : row->r15;
+                  : row->where == 3 ? (uint64_t)closed_page
+                  : row->where == 4 ? row->r15 : (uint64_t)row->at + 1;
     if (row->where == 3) before[13] = (uint64_t)closed_page;
     resume_pc = (uint64_t)row->resume;
     expected_flags = row->flags;
@@ -219,6 +231,17 @@ int main(void) {
         ROW(jump_closed, 5, 7, page, 0, SIGSEGV, SEGV_ACCERR, 3, 0),
         ROW(return_far_off, BAD, 7, BAD, 0x44, SIGSEGV, SEGV_MAPERR, 2, 0),
         ROW(return_popping, BAD, 7, BAD, 0x44, SIGSEGV, SEGV_MAPERR, 2, 0),
+        // No branch to a non-canonical address retires; to the kernel's addresses it does.
+        ROW(jump_wild, NON_CANONICAL, 7, 0, ARITHMETIC, SIGSEGV, SI_KERNEL, 0, 0),
+        ROW(jump_wild_r15, 5, NON_CANONICAL, 0, 0x41, SIGSEGV, SI_KERNEL, 0, 0),
+        ROW(jump_wild_memory, NON_CANONICAL, 7, 0, 0, SIGSEGV, SI_KERNEL, 0, 0),
+        ROW(call_wild, NON_CANONICAL, 7, 0, ARITHMETIC, SIGSEGV, SI_KERNEL, 0, 0),
+        ROW(call_wild_memory, NON_CANONICAL, 7, 0, 0, SIGSEGV, SI_KERNEL, 0, 0),
+        ROW(return_wild, NON_CANONICAL, 7, 0, 0x44, SIGSEGV, SI_KERNEL, 5, -8),
+        ROW(return_wild_popping, NON_CANONICAL, 7, 0, 0x44, SIGSEGV, SI_KERNEL, 5, -8),
+        ROW(jump_kernel, KERNEL, 7, KERNEL, ARITHMETIC, SIGSEGV, SEGV_MAPERR, 2, 0),
+        ROW(call_kernel, KERNEL, 7, KERNEL, 0, SIGSEGV, SEGV_MAPERR, 2, -8),
+        ROW(return_kernel, KERNEL, 7, KERNEL, 0x44, SIGSEGV, SEGV_MAPERR, 2, 0),
         ROW(save_state, BAD, 7, 1, 0, SIGSEGV, SEGV_MAPERR, 0, 0),
         ROW(bit_test, BAD, 7, 1, 0, SIGSEGV, SI_KERNEL, 0, 0),
         ROW(set_byte, BAD, 7, BAD, 1, SIGSEGV, SEGV_MAPERR, 0, 0),

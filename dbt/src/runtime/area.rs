@@ -75,6 +75,11 @@ impl Area {
         self.word(crate::layout::TARGET).load(Relaxed)
     }
 
+    /// The unit that the last indirect branch was in (level `counts`).
+    pub(super) fn source(&self) -> UnitId {
+        self.word(crate::layout::SOURCE).load(Relaxed) as UnitId
+    }
+
     /// Reads the virtual time-stamp counter.
     pub(super) fn read_tsc(&self) -> u64 {
         let value = self.word(TSC).load(Relaxed);

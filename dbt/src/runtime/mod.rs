@@ -35,5 +35,6 @@ mod supervisor;
 mod thread;
 mod translating;
 mod traps;
+mod wild;
 
 pub use supervisor::Translator;

@@ -70,6 +70,9 @@ impl Supervisor<'_> {
             }
             Left::JumpMiss | Left::ReturnMiss => (thread.area.target(), None),
         };
+        if self.is_wild(thread, left) {
+            return self.leave(thread, stopped, left);
+        }
         match self.find(&mut stopped, (pc, prefix)) {
             Ok(Known::Unit(to)) => self.connect(thread, stopped, left, to),
             Ok(Known::Slow | Known::Syscall) => self.leave(thread, stopped, left),
@@ -111,7 +114,7 @@ impl Supervisor<'_> {
         Ok(stopped.resume(Resume::Continue, 0)?)
     }
 
-    fn is_indirect(&self, left: Left) -> bool {
+    pub(super) fn is_indirect(&self, left: Left) -> bool {
         match left {
             Left::Exit(id, exit) => self.cache.unit(id).is_some_and(|unit| {
                 matches!(
@@ -136,6 +139,9 @@ impl Supervisor<'_> {
     /// Leaves translated code: the guest's state behind the exit is taken, and executed from there.
     fn leave(&mut self, thread: &mut Thread, stopped: Stopped, left: Left) -> Result<()> {
         let guest = self.guest_behind(thread, &stopped, left)?;
+        if self.is_wild(thread, left) {
+            return self.proceed_slowly(thread, stopped, guest);
+        }
         if let Left::Exit(id, exit) = left
             && let Some(unit) = self.cache.unit(id)
             && matches!(unit.exits[exit].kind, ExitKind::Slow(_))
@@ -161,6 +167,9 @@ impl Supervisor<'_> {
             moved.push(at_home(RCX));
         }
         self.clean_stack(thread, stopped, left)?;
+        if self.is_wild(thread, left) {
+            return self.before_wild_branch(thread, &host);
+        }
         let mut pc = thread.area.target();
         thread.prefix = None;
         if let Left::Exit(id, exit) = left
@@ -247,7 +256,7 @@ impl Supervisor<'_> {
     }
 }
 
-fn at_home(register: u8) -> Moved {
+pub(super) fn at_home(register: u8) -> Moved {
     Moved {
         register,
         to: unit::Place::Home,

@@ -122,6 +122,11 @@ impl Assembler {
         dynasm!(self.ops ; .arch x64 ; gs inc QWORD [offset]);
     }
 
+    /// `mov dword gs:[offset], value`
+    pub(super) fn store_context_constant(&mut self, offset: i32, value: u32) {
+        dynasm!(self.ops ; .arch x64 ; gs mov DWORD [offset], value as i32);
+    }
+
     /// Stores the low `bytes` (1, 2, 4 or 8) of `register` at `[base + offset]`.
     pub(super) fn store(&mut self, base: u8, offset: i32, register: u8, bytes: u8) {
         let short = i8::try_from(offset);

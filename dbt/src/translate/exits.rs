@@ -11,8 +11,9 @@ use super::registers::{Plan, R15, RCX, leaves_indirectly};
 use super::sides;
 use super::stubs::check;
 use super::writer::Writer;
-use crate::layout::{LOOKUP_JUMP, LOOKUP_RETURN, TARGET, home};
+use crate::layout::{LOOKUP_JUMP, LOOKUP_RETURN, SOURCE, TARGET, home};
 use crate::unit::{ExitKind, Place};
+use fits_stats::protocol::Level;
 use fits_stats::template::row_header;
 use iced_x86::{ConditionCode, Mnemonic, OpKind};
 
@@ -139,6 +140,9 @@ fn indirect(writer: &mut Writer, plan: &Plan, number: usize) {
         return call(writer, plan, number, None);
     }
     epilogue(writer, plan, number + 1);
+    // The push below may fault: by then the return has retired.
+    writer.point(number + 1);
+    name_source(writer);
     if instruction.mnemonic() == Mnemonic::Ret && instruction.op_count() == 0 {
         writer.asm.low16(RCX);
         writer.asm.push_table(RCX, LOOKUP_RETURN);
@@ -152,6 +156,14 @@ fn indirect(writer: &mut Writer, plan: &Plan, number: usize) {
     }
     writer.asm.low16(RCX);
     writer.asm.jump_table(RCX, LOOKUP_JUMP);
+}
+
+/// Leaves the unit's number for the case that the branch turns out to fault. At level `full` the row says it.
+fn name_source(writer: &mut Writer) {
+    if writer.request.level == Level::Counts {
+        let id = writer.request.id;
+        writer.asm.store_context_constant(SOURCE, id);
+    }
 }
 
 /// A call: to `target`, or to where rcx says.
@@ -177,6 +189,7 @@ fn call(writer: &mut Writer, plan: &Plan, number: usize, target: Option<u64>) {
     match target {
         Some(target) => direct(writer, JMP, target),
         None => {
+            name_source(writer);
             writer.asm.low16(RCX);
             writer.asm.jump_table(RCX, LOOKUP_JUMP);
         }

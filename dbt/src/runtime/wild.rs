@@ -1,0 +1,75 @@
+//! Wild branches: to addresses that no code of a program can have.
+//!
+//! Natively such a branch does not retire: the processor raises the fault at the branch itself. Translated, it has been taken when it
+//! misses the lookup tables. So it is taken back, and executed once more, natively.
+//! What is not restored is the word below the stack pointer that a wild call overwrites.
+
+use fits_stats::protocol::Level;
+use fits_stats::template::{ROW_ALIGN, UnitId};
+use fits_tracer::ptrace::Registers;
+
+use super::error::{Result, RuntimeError};
+use super::guest::{R15, RCX, register, state};
+use super::supervisor::Supervisor;
+use super::thread::Thread;
+use super::traps::{Left, at_home};
+use crate::layout::WILD;
+
+impl Supervisor<'_> {
+    /// Whether a thread has left its unit by a branch to where no code can be.
+    pub(super) fn is_wild(&self, thread: &Thread, left: Left) -> bool {
+        self.is_indirect(left) && WILD.contains(&thread.area.target())
+    }
+
+    /// The guest's state before the branch that a thread has just taken. What retired before it in its unit is reported.
+    pub(super) fn before_wild_branch(
+        &mut self,
+        thread: &mut Thread,
+        host: &Registers,
+    ) -> Result<Registers> {
+        let target = thread.area.target();
+        let lost = || RuntimeError::Unsupported {
+            what: "a branch to a non-canonical address from an unknown place".to_owned(),
+            pc: target,
+        };
+        let (mut machine, mut moved) = (*host, vec![at_home(RCX)]);
+        let id = match self.options.level {
+            Level::Counts => thread.area.source(),
+            Level::Full => {
+                moved.push(at_home(R15));
+                self.leave_rows(thread, host.r15)?;
+                self.last_row(thread).ok_or_else(lost)?
+            }
+        };
+        let unit = self.cache.unit(id).ok_or_else(lost)?;
+        let executed = (unit.instructions.len() as u32).saturating_sub(1);
+        let pc = *unit.instructions.last().ok_or_else(lost)?;
+        let (prefix, row_bytes) = (unit.prefix, u64::from(unit.row_bytes));
+        let bytes = self.code.instruction(pc);
+        let branch = self.decode.decode(pc, &bytes).ok_or_else(lost)?;
+        let increment = i64::from(branch.instruction.stack_pointer_increment());
+        *register(&mut machine, RSP) = host.rsp.wrapping_sub(increment as u64);
+        self.leave_rows(thread, host.r15.wrapping_sub(row_bytes))?;
+        thread.prefix = prefix;
+        self.interrupted(thread, id, executed, true)?;
+        Ok(state(thread, &machine, &moved, pc))
+    }
+
+    /// The unit of the row before the thread's cursor.
+    fn last_row(&self, thread: &Thread) -> Option<UnitId> {
+        let rows = self.stats.written(thread.cursor?);
+        let (mut at, mut last) = (0, None);
+        while let Some(header) = rows.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
+            let header = u32::from_le_bytes(*header);
+            let bytes = ROW_ALIGN * (header & 0x3ff) as usize;
+            if bytes == 0 {
+                break;
+            }
+            last = Some(header >> 10);
+            at += bytes;
+        }
+        last
+    }
+}
+
+const RSP: u8 = 4;
