@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 
 use fits_tracer::process::{
-    Command, CpuPlan, Environment, InitialStack, RANDOM, StartError, Stdio, maps,
+    Command, CpuPlan, Environment, InitialStack, RANDOM, ResourceLimit, StartError, Stdio, maps,
 };
 use fits_tracer::ptrace::{Memory, Options, Resume, Stop, Waited, wait_for};
 
@@ -107,4 +107,23 @@ fn what_fails_in_the_child_comes_back_as_a_sentence() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn a_session_of_its_own_and_limits_hold_from_the_start() {
+    let script = "test $(cut -d' ' -f6 /proc/$$/stat) = $$ || exit 2; test $(ulimit -S -n) = 77 || exit 3; test $(ulimit -H -n) = 88";
+    let limit = |soft, hard| ResourceLimit {
+        resource: nix::sys::resource::Resource::RLIMIT_NOFILE,
+        soft,
+        hard,
+    };
+    let limited = Command::new("sh")
+        .args(["-c", script])
+        .own_session()
+        .limits([limit(77, 88)]);
+    let launched = launch(&limited, Environment::Controlled).expect("started");
+    assert_eq!(finish(launched), 0);
+    let plain = Command::new("sh").args(["-c", script]);
+    let launched = launch(&plain, Environment::Controlled).expect("started");
+    assert_eq!(finish(launched), 2);
 }

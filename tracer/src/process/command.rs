@@ -26,6 +26,17 @@ impl Stdio {
     }
 }
 
+/// A limit of the program and of everything that it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResourceLimit {
+    /// What is limited.
+    pub resource: nix::sys::resource::Resource,
+    /// From where on the kernel refuses or sends its signal.
+    pub soft: u64,
+    /// Up to where the program itself may raise it.
+    pub hard: u64,
+}
+
 /// A program with its arguments, environment, working directory and standard streams.
 #[derive(Debug)]
 pub struct Command {
@@ -34,6 +45,8 @@ pub struct Command {
     environment: Option<Vec<(OsString, OsString)>>,
     directory: Option<PathBuf>,
     stdio: [Stdio; 3],
+    own_session: bool,
+    limits: Vec<ResourceLimit>,
 }
 
 impl Command {
@@ -45,6 +58,8 @@ impl Command {
             environment: None,
             directory: None,
             stdio: Default::default(),
+            own_session: false,
+            limits: Vec::new(),
         }
     }
 
@@ -79,6 +94,20 @@ impl Command {
         if let Some(place) = self.stdio.get_mut(number) {
             *place = stdio;
         }
+        self
+    }
+
+    /// Makes it the leader of a session and process group of its own, without a terminal.
+    #[must_use]
+    pub fn own_session(mut self) -> Self {
+        self.own_session = true;
+        self
+    }
+
+    /// Sets limits, which hold from its first instruction on. Where ours is lower, ours stays.
+    #[must_use]
+    pub fn limits(mut self, limits: impl IntoIterator<Item = ResourceLimit>) -> Self {
+        self.limits.extend(limits);
         self
     }
 
@@ -152,6 +181,14 @@ impl Command {
             .as_ref()
             .map(|path| c_string(path.as_os_str()))
             .transpose()
+    }
+
+    pub(super) fn has_own_session(&self) -> bool {
+        self.own_session
+    }
+
+    pub(super) fn resource_limits(&self) -> &[ResourceLimit] {
+        &self.limits
     }
 
     pub(super) fn streams(&self) -> [Option<RawFd>; 3] {

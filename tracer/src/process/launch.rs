@@ -171,6 +171,8 @@ impl Command {
             envp: &envp,
             directory: directory.as_deref(),
             stdio: self.streams(),
+            own_session: self.has_own_session(),
+            limits: self.resource_limits(),
             no_randomisation: environment.is_controlled(),
             cpu: cpus.target(),
             go: pipe()?,

@@ -23,7 +23,7 @@ mod status;
 mod sys;
 
 pub use auxv::{AuxEntry, InitialStack};
-pub use command::{Command, Stdio};
+pub use command::{Command, ResourceLimit, Stdio};
 pub use cpus::CpuPlan;
 pub use elf::check as check_executable;
 pub use environment::{Environment, RANDOM, VirtualRandom, VirtualTsc, virtual_cpuid};

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use super::command::ResourceLimit;
+
 /// All that the child needs, prepared by the parent.
 pub(super) struct Plan<'a> {
     pub(super) path: &'a CStr,
@@ -17,6 +19,8 @@ pub(super) struct Plan<'a> {
     pub(super) envp: &'a [CString],
     pub(super) directory: Option<&'a CStr>,
     pub(super) stdio: [Option<RawFd>; 3],
+    pub(super) own_session: bool,
+    pub(super) limits: &'a [ResourceLimit],
     pub(super) no_randomisation: bool,
     pub(super) cpu: Option<usize>,
     /// The child waits until it can read a byte here.
@@ -102,6 +106,13 @@ fn child(plan: &Plan, argv: &[*const c_char], envp: &[*const c_char]) -> (Step, 
         {
             return (Step::Directory, Errno::last());
         }
+        if plan.own_session {
+            // Fails only for the leader of a group, which a new process is not.
+            libc::setsid();
+        }
+        for limit in plan.limits {
+            set_limit(limit);
+        }
         if plan.no_randomisation {
             let old = libc::personality(0xffff_ffff);
             if old < 0 || libc::personality((old | libc::ADDR_NO_RANDOMIZE) as libc::c_ulong) < 0 {
@@ -117,6 +128,24 @@ fn child(plan: &Plan, argv: &[*const c_char], envp: &[*const c_char]) -> (Step, 
         libc::execve(plan.path.as_ptr(), argv.as_ptr(), envp.as_ptr());
     }
     (Step::Exec, Errno::last())
+}
+
+/// Lowers a limit of the calling process; one that is lower already stays.
+///
+/// # Safety
+/// None beyond that of a system call: to be called where only those may be made.
+unsafe fn set_limit(limit: &ResourceLimit) {
+    // SAFETY: the struct is a live local; the resource comes from an enum of those that the kernel knows.
+    unsafe {
+        let resource = limit.resource as libc::__rlimit_resource_t;
+        let mut now: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(resource, &raw mut now) == 0 {
+            now.rlim_max = now.rlim_max.min(limit.hard);
+            now.rlim_cur = now.rlim_cur.min(limit.soft).min(now.rlim_max);
+            // Lowering is never refused.
+            libc::setrlimit(resource, &raw const now);
+        }
+    }
 }
 
 fn report(to: RawFd, step: Step, errno: Errno) -> ! {
