@@ -1,0 +1,7 @@
+//! Faults: what they are, where and when, and how they are carried out. Knows no engine.
+//!
+//! - [`fault`]: [`fault::Fault`] and its text form.
+//! - [`bits`]: [`bits::Bits`], a value or a mask of up to 512 bits.
+
+pub mod bits;
+pub mod fault;
