@@ -1,4 +1,4 @@
-//! From addresses to their modules, offsets, symbols and source lines.
+//! From addresses to their modules, offsets, symbols and source lines; and from names to addresses ([`Names`]).
 //!
 //! All addresses of a run are located at once: each module's file is then read once, by one of
 //! several threads, and only the parts of it that are needed.
@@ -7,6 +7,7 @@ mod debug;
 mod elf;
 mod lines;
 mod mapping;
+mod names;
 mod table;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::model::Module;
 use elf::ElfFile;
 use mapping::Mappings;
+pub use names::{Named, Names};
 use table::SymbolTable;
 
 /// Where an address lies. What is not known is absent.
