@@ -5,11 +5,14 @@
 //! - [`backend`]: the contract of a backend.
 //! - [`golden`]: the ptrace backend.
 //! - [`step`]: one instruction executed by itself, with its operand values.
+//! - [`engine`]: the contract of an engine for fault injection; [`live`]: a process that runs natively and is stopped, looked at, changed.
 //! - [`error`]: the errors of this crate.
 
 pub mod backend;
+pub mod engine;
 pub mod error;
 pub mod golden;
+pub mod live;
 pub mod process;
 pub mod ptrace;
 pub mod step;

@@ -39,7 +39,7 @@ impl Session<'_> {
                 self.on_leaving(thread, &stopped)?;
                 return Ok(stopped.resume(Resume::Continue, 0)?);
             }
-            ptrace::Event::VforkDone => {}
+            ptrace::Event::VforkDone | ptrace::Event::Seccomp => {}
         }
         Ok(stopped.resume(thread.how(), 0)?)
     }

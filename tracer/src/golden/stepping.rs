@@ -3,14 +3,12 @@
 use std::rc::Rc;
 
 use fits_stats::protocol::{Event, Level};
-use iced_x86::OpKind;
 
 use super::session::Session;
 use super::thread::{Call, Thread};
 use crate::backend::BackendError;
-use crate::process::virtual_cpuid;
 use crate::ptrace::{self, Memory, Registers, Resume, Stopped};
-use crate::step::{Decoded, Kind, Pending, View};
+use crate::step::{Decoded, Kind, Pending, View, virtual_read};
 
 pub(super) const TRAP_FLAG: u64 = 1 << 8;
 
@@ -287,74 +285,24 @@ impl Session<'_> {
     ) -> Result<Option<Option<(u64, bool)>>, BackendError> {
         let controlled = self.options.environment.is_controlled();
         let mut call = None;
-        match decoded.kind {
-            Kind::Rdtsc | Kind::Rdtscp if controlled => {
-                let value = thread.tsc.read();
-                registers.rax = value & 0xffff_ffff;
-                registers.rdx = value >> 32;
-                if decoded.kind == Kind::Rdtscp {
-                    registers.rcx = 0;
-                }
-            }
-            Kind::Cpuid if controlled => {
-                let answer = virtual_cpuid(registers.rax as u32, registers.rcx as u32);
-                [registers.rax, registers.rbx, registers.rcx, registers.rdx] =
-                    answer.map(u64::from);
-            }
-            Kind::Rdpid if controlled => {
-                let register = decoded.instruction.op0_register();
-                set_general(registers, register, 0);
-            }
-            Kind::Syscall if controlled && registers.rax == libc::SYS_rseq as u64 => {
-                registers.rax = (-i64::from(libc::ENOSYS)).cast_unsigned();
-                registers.rcx = decoded.next();
-                registers.r11 = registers.eflags;
-                call = Some((libc::SYS_rseq as u64, true));
-            }
-            Kind::LoadStackSegment if loads_same(decoded, registers) => {}
-            _ => return Ok(None),
+        if let Some(after) = virtual_read(decoded, registers, controlled, &mut thread.tsc) {
+            *registers = after;
+        } else if decoded.kind == Kind::Syscall
+            && controlled
+            && registers.rax == libc::SYS_rseq as u64
+        {
+            registers.rax = (-i64::from(libc::ENOSYS)).cast_unsigned();
+            registers.rcx = decoded.next();
+            registers.r11 = registers.eflags;
+            registers.rip = decoded.next();
+            registers.orig_rax = u64::MAX;
+            call = Some((libc::SYS_rseq as u64, true));
+        } else {
+            return Ok(None);
         }
-        registers.rip = decoded.next();
-        registers.orig_rax = u64::MAX;
         stopped.set_registers(registers)?;
         Ok(Some(call))
     }
-}
-
-/// `mov ss, reg` with the selector that `ss` has: nothing would change, but no single-step trap would come.
-fn loads_same(decoded: &Decoded, registers: &Registers) -> bool {
-    let instruction = &decoded.instruction;
-    instruction.op1_kind() == OpKind::Register && {
-        let view = View {
-            registers,
-            xstate: None,
-        };
-        view.address_part(instruction.op1_register()) & 0xffff == registers.ss
-    }
-}
-
-fn set_general(registers: &mut Registers, register: iced_x86::Register, value: u64) {
-    use iced_x86::Register as R;
-    let place = match register.full_register() {
-        R::RAX => &mut registers.rax,
-        R::RBX => &mut registers.rbx,
-        R::RCX => &mut registers.rcx,
-        R::RDX => &mut registers.rdx,
-        R::RSI => &mut registers.rsi,
-        R::RDI => &mut registers.rdi,
-        R::RBP => &mut registers.rbp,
-        R::RSP => &mut registers.rsp,
-        R::R8 => &mut registers.r8,
-        R::R9 => &mut registers.r9,
-        R::R10 => &mut registers.r10,
-        R::R11 => &mut registers.r11,
-        R::R12 => &mut registers.r12,
-        R::R13 => &mut registers.r13,
-        R::R14 => &mut registers.r14,
-        R::R15 => &mut registers.r15,
-        _ => return,
-    };
-    *place = value;
 }
 
 /// `pushf` under a single step pushes the trap flag of the step.

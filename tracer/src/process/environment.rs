@@ -64,6 +64,12 @@ impl VirtualTsc {
     /// From one read to the next.
     pub const STEP: u64 = 10_000;
 
+    /// A counter whose next read gives `next`.
+    #[must_use]
+    pub fn at(next: u64) -> Self {
+        Self { next }
+    }
+
     /// The value that this read gives.
     pub fn read(&mut self) -> u64 {
         let value = self.next;

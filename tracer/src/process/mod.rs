@@ -30,5 +30,5 @@ pub use environment::{Environment, RANDOM, VirtualRandom, VirtualTsc, virtual_cp
 pub use launch::{Launched, StartError};
 pub use maps::{Mapping, maps, parse_maps};
 pub use pids::PidPlan;
-pub use status::{Status, descendants, status, thread_group};
-pub use sys::{CpuTime, end_forwarding, forward_signals, wake_every};
+pub use status::{Status, cpu_seconds, descendants, sleeps, status, thread_group};
+pub use sys::{CpuTime, Ticker, end_forwarding, forward_signals, wake_every};

@@ -53,6 +53,30 @@ pub fn thread_group(tid: Pid) -> Result<Pid> {
     Ok(Pid::from_raw(status(tid)?.tgid))
 }
 
+/// Processor time in seconds of a process, its threads and the children that it has waited for, to a hundredth; none when it is gone.
+#[must_use]
+pub fn cpu_seconds(pid: Pid) -> Option<f64> {
+    const TICKS: f64 = 100.0;
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the name, which may hold blanks and brackets; utime, stime, cutime and cstime are the 14th to 17th.
+    let (_, rest) = text.rsplit_once(") ")?;
+    let ticks: Option<u64> = rest
+        .split(' ')
+        .skip(11)
+        .take(4)
+        .map(|field| field.parse::<u64>().ok())
+        .sum();
+    Some(ticks? as f64 / TICKS)
+}
+
+/// Whether a thread sleeps in the kernel; not when it is gone.
+#[must_use]
+pub fn sleeps(tid: Pid) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{tid}/stat")).unwrap_or_default();
+    text.rsplit_once(") ")
+        .is_some_and(|(_, rest)| rest.starts_with(['S', 'D']))
+}
+
 /// The living children of `root`, and theirs, and so on, `root` left out.
 #[must_use]
 pub fn descendants(root: Pid) -> Vec<Pid> {

@@ -230,6 +230,63 @@ pub fn wake_every(interval: std::time::Duration) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Interrupts the waiting of the thread that made it, at intervals, until it is dropped. Its signal is `SIGALRM`, which from here on does
+/// nothing else. Unlike [`wake_every`] it means one thread, so that several may have theirs.
+#[derive(Debug)]
+pub struct Ticker(libc::timer_t);
+
+impl Ticker {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn start(interval: std::time::Duration) -> Result<Self, Errno> {
+        let period = libc::timespec {
+            tv_sec: interval.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(interval.subsec_nanos().cast_signed()),
+        };
+        let times = libc::itimerspec {
+            it_interval: period,
+            it_value: period,
+        };
+        // SAFETY: all structs are live locals, plain data for which zero is valid; the handler does nothing at all. Without SA_RESTART it
+        // interrupts waiting.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = wake as *const () as usize;
+            let no_old = std::ptr::null_mut();
+            Errno::result(libc::sigaction(libc::SIGALRM, &raw const action, no_old))?;
+            let mut event: libc::sigevent = std::mem::zeroed();
+            event.sigev_notify = libc::SIGEV_THREAD_ID;
+            event.sigev_signo = libc::SIGALRM;
+            event.sigev_notify_thread_id = libc::gettid();
+            let mut timer: libc::timer_t = std::ptr::null_mut();
+            Errno::result(libc::timer_create(
+                libc::CLOCK_MONOTONIC,
+                &raw mut event,
+                &raw mut timer,
+            ))?;
+            let ticker = Self(timer);
+            Errno::result(libc::timer_settime(
+                timer,
+                0,
+                &raw const times,
+                std::ptr::null_mut(),
+            ))?;
+            Ok(ticker)
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        // SAFETY: the timer was made by `start` and is deleted once only.
+        unsafe {
+            libc::timer_delete(self.0);
+        }
+    }
+}
+
 /// Stops forwarding: from here on a signal to this process only wakes it.
 pub fn end_forwarding() {
     TARGET.store(0, Ordering::Relaxed);

@@ -18,5 +18,8 @@ mod xstate;
 pub use memory::Memory;
 pub use stop::{Event, Stop, Waited};
 pub use sys::{Options, Registers, SigInfo, SyscallStop, trace_me};
-pub use task::{Resume, Stopped, interrupt, kill, seize, try_wait_any, wait_any, wait_for};
+pub use task::{
+    Anybody, Resume, Stopped, interrupt, kill, seize, try_wait_any, wait_any, wait_anybody,
+    wait_for,
+};
 pub use xstate::{Component, XState};

@@ -38,6 +38,8 @@ pub enum Event {
     VforkDone,
     /// The thread is about to end.
     Exit,
+    /// A system call is about to run that a seccomp filter asks the tracer about.
+    Seccomp,
 }
 
 /// What a wait reported.
@@ -93,6 +95,7 @@ pub(super) fn decode(status: i32) -> RawStop {
         libc::PTRACE_EVENT_EXEC => Event::Exec,
         libc::PTRACE_EVENT_VFORK_DONE => Event::VforkDone,
         libc::PTRACE_EVENT_EXIT => Event::Exit,
+        libc::PTRACE_EVENT_SECCOMP => Event::Seccomp,
         libc::PTRACE_EVENT_STOP if signal == libc::SIGTRAP => {
             return RawStop::Known(Stop::Interrupted);
         }

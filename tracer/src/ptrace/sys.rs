@@ -47,6 +47,10 @@ bitflags_lite! {
         VFORK_DONE = libc::PTRACE_O_TRACEVFORKDONE,
         /// Stop before the thread ends.
         EXIT = libc::PTRACE_O_TRACEEXIT,
+        /// Stop at the system calls that a seccomp filter asks the tracer about.
+        SECCOMP = libc::PTRACE_O_TRACESECCOMP,
+        /// Suspend the thread's seccomp filters (takes CAP_SYS_ADMIN).
+        SUSPEND_SECCOMP = libc::PTRACE_O_SUSPEND_SECCOMP,
         /// Kill the thread when the tracer ends.
         EXIT_KILL = libc::PTRACE_O_EXITKILL,
     }

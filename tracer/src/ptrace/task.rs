@@ -308,6 +308,35 @@ pub fn try_wait_any() -> Result<Option<Waited>> {
     any(libc::WNOHANG)
 }
 
+/// What came of waiting for anybody.
+#[derive(Debug)]
+pub enum Anybody {
+    /// This.
+    Waited(Waited),
+    /// A signal to ourselves, or nothing yet where waiting was not asked for.
+    Nothing,
+    /// There is no child or traced thread of the calling operating-system thread.
+    Nobody,
+}
+
+/// Waits for any child or traced thread of the calling operating-system thread, or only looks (`block` false).
+///
+/// # Errors
+/// An unexpected answer of the kernel.
+pub fn wait_anybody(block: bool) -> Result<Anybody> {
+    let flags = if block { 0 } else { libc::WNOHANG };
+    match sys::wait(-1, flags | libc::__WNOTHREAD) {
+        Ok(Some((tid, status))) => classify(tid, status).map(Anybody::Waited),
+        Ok(None) | Err(Errno::EINTR) => Ok(Anybody::Nothing),
+        Err(Errno::ECHILD) => Ok(Anybody::Nobody),
+        Err(errno) => Err(Error::Ptrace {
+            operation: "wait4",
+            tid: Pid::from_raw(-1),
+            errno,
+        }),
+    }
+}
+
 fn any(flags: i32) -> Result<Option<Waited>> {
     match sys::wait(-1, flags | libc::__WNOTHREAD) {
         Ok(Some((tid, status))) => classify(tid, status).map(Some),

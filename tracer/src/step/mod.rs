@@ -4,14 +4,17 @@
 //! - `decoded`: [`Decoded`], an instruction and where its operand values are; [`DecodeCache`].
 //! - `pending`: [`Pending`], an instruction about to execute.
 //! - `values`: registers by their iced-x86 names.
+//! - `virtual_read`: instructions that read what is virtual in a controlled run.
 //! - `block`: [`BlockTracker`], where basic blocks end.
 
 mod block;
 mod decoded;
 mod pending;
 mod values;
+mod virtual_read;
 
 pub use block::BlockTracker;
 pub use decoded::{DecodeCache, Decoded, Kind};
 pub use pending::{MemoryValue, Pending};
 pub use values::View;
+pub use virtual_read::virtual_read;

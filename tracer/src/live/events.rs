@@ -1,0 +1,151 @@
+//! The loop over stops, and what each means while a thread runs natively.
+
+use fits_stats::protocol::Crash;
+use nix::unistd::Pid;
+
+use super::thread::{At, Thread};
+use super::{Live, Stepped};
+use crate::backend::{BackendError, Ended};
+use crate::engine::HowEnded;
+use crate::ptrace::{self, Anybody, Resume, Stop, Stopped, Waited, wait_anybody};
+
+/// What whoever runs the loop may be waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Happened {
+    /// Nothing of interest.
+    Nothing,
+    /// This came of a thread's step; it is stopped.
+    Stepped(Pid, Stepped),
+    /// The process is over.
+    Over,
+}
+
+impl Live {
+    /// Waits for something to happen and handles it. `block` false: only looks.
+    pub(super) fn turn(&mut self, block: bool) -> Result<Option<Happened>, BackendError> {
+        let waited = match self.queue.pop_front() {
+            Some(waited) => waited,
+            None => match wait_anybody(block)? {
+                Anybody::Waited(waited) => waited,
+                Anybody::Nothing => return Ok(None),
+                Anybody::Nobody => return Err(crate::Error::Gone { tid: self.leader }.into()),
+            },
+        };
+        self.on_waited(waited).map(Some)
+    }
+
+    pub(super) fn on_waited(&mut self, waited: Waited) -> Result<Happened, BackendError> {
+        match waited {
+            Waited::Stopped(stopped) => self.on_stop(stopped),
+            Waited::Exited { tid, code } => Ok(self.on_end(tid, Ended::Exited(code))),
+            Waited::Signaled { tid, signal, core } => {
+                Ok(self.on_end(tid, Ended::Signaled { signal, core }))
+            }
+        }
+    }
+
+    fn on_stop(&mut self, stopped: Stopped) -> Result<Happened, BackendError> {
+        let tid = stopped.tid();
+        if stopped.stop() == Stop::Event(ptrace::Event::Exec) && tid == self.leader {
+            self.on_moved(&stopped)?;
+        }
+        let Some(mut thread) = self.threads.remove(&tid) else {
+            return forgive_gone(self.on_stranger(stopped), Happened::Nothing);
+        };
+        thread.at = At::Running;
+        let result = self.on_thread_stop(&mut thread, stopped);
+        self.threads.insert(tid, thread);
+        forgive_gone(result, Happened::Nothing)
+    }
+
+    /// Handles the stop of a thread, and lets it go on unless it has been waited for.
+    pub(super) fn on_thread_stop(
+        &mut self,
+        thread: &mut Thread,
+        stopped: Stopped,
+    ) -> Result<Happened, BackendError> {
+        match stopped.stop() {
+            Stop::Event(event) => {
+                self.on_event(thread, stopped, event)?;
+                if thread.leaving && thread.pending.is_some() {
+                    return Ok(Happened::Stepped(thread.tid, Stepped::Ended));
+                }
+            }
+            Stop::GroupStop(_) => stopped.resume(Resume::Listen, 0)?,
+            _ if thread.pending.is_some() => return self.on_stepping_stop(thread, stopped),
+            Stop::Trap => self.pass_on(thread, stopped, libc::SIGTRAP)?,
+            Stop::Signal(signal) => self.pass_on(thread, stopped, signal)?,
+            _ => stopped.resume(Resume::Continue, 0)?,
+        }
+        Ok(Happened::Nothing)
+    }
+
+    /// Delivers a signal to a thread that runs natively.
+    fn pass_on(
+        &mut self,
+        thread: &mut Thread,
+        stopped: Stopped,
+        signal: i32,
+    ) -> Result<(), BackendError> {
+        self.note_signal(thread, &stopped, signal)?;
+        Ok(stopped.resume(Resume::Continue, signal)?)
+    }
+
+    /// Remembers a signal: should the process end by it, this was where.
+    pub(super) fn note_signal(
+        &mut self,
+        thread: &Thread,
+        stopped: &Stopped,
+        signal: i32,
+    ) -> Result<(), BackendError> {
+        let info = stopped.siginfo()?;
+        let faulted = is_fault(signal) && info.code() > 0;
+        self.last_signal = Some(Crash {
+            signal,
+            code: info.code(),
+            address: if faulted { info.address() } else { 0 },
+            pc: stopped.registers()?.rip,
+            thread: thread.number,
+        });
+        Ok(())
+    }
+
+    /// A thread or child is no more.
+    fn on_end(&mut self, tid: Pid, ended: Ended) -> Happened {
+        self.children.remove(&tid);
+        self.expected.remove(&tid);
+        self.early.remove(&tid);
+        let stepped = self
+            .threads
+            .remove(&tid)
+            .is_some_and(|thread| thread.pending.is_some());
+        if tid == self.leader {
+            self.threads.clear();
+            self.note_over(HowEnded::Ended(ended));
+            return Happened::Over;
+        }
+        if stepped {
+            return Happened::Stepped(tid, Stepped::Ended);
+        }
+        Happened::Nothing
+    }
+}
+
+/// Whether an instruction of the program's own can cause it.
+pub(super) fn is_fault(signal: i32) -> bool {
+    matches!(
+        signal,
+        libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP
+    )
+}
+
+/// A thread that was killed while it was stopped is no failure: its end is reported next.
+pub(super) fn forgive_gone<T>(
+    result: Result<T, BackendError>,
+    otherwise: T,
+) -> Result<T, BackendError> {
+    match result {
+        Err(BackendError::Trace(error)) if error.is_gone() => Ok(otherwise),
+        result => result,
+    }
+}

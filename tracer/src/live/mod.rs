@@ -1,0 +1,91 @@
+//! A process that runs natively and can be stopped, looked at, changed, stepped, and let run to its end, while it sees what a controlled
+//! run shows it.
+//!
+//! - `thread`: what is known of one thread.
+//! - `start`: [`Live::launch`].
+//! - `state`: what can be looked at and changed while it is stopped.
+//! - `events`: the loop over stops, and what each means while the process runs natively.
+//! - `family`: threads, children, `execve`.
+//! - `halt`: resuming and stopping all threads.
+//! - `stepping`: one instruction at a time.
+//! - `finish`: to the end, under limits.
+//!
+//! One thread is *in focus*: registers are its, and it is the one that is stepped. Between two calls all threads are stopped. Only one `Live`
+//! of an operating-system thread may run at a time; others may exist, stopped.
+
+mod events;
+mod family;
+mod finish;
+mod halt;
+mod start;
+mod state;
+mod stepping;
+mod thread;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use fits_stats::protocol::{Crash, ThreadNumber};
+use nix::unistd::Pid;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::engine::HowEnded;
+use crate::process::{CpuPlan, CpuTime, Environment, PidPlan};
+use crate::ptrace::{Memory, Stopped, Waited};
+use crate::step::DecodeCache;
+use thread::Thread;
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stepped {
+    /// One instruction has retired.
+    Retired,
+    /// The handler of this signal has been entered: the thread is at its first instruction. The instruction that was to be stepped has not
+    /// retired.
+    Handler {
+        /// The signal.
+        signal: i32,
+    },
+    /// The thread or the whole process has ended; its last instruction has retired if that was a system call.
+    Ended,
+}
+
+/// A process that runs natively under ptrace. Dropping it kills the process and everything traced with it.
+#[derive(Debug)]
+pub struct Live {
+    environment: Environment,
+    cpus: CpuPlan,
+    leader: Pid,
+    executable: PathBuf,
+    memory: Memory,
+    focus: ThreadNumber,
+    threads: FxHashMap<Pid, Box<Thread>>,
+    next_number: ThreadNumber,
+    /// Stopped for the first time before the stop of its maker.
+    early: FxHashMap<Pid, Stopped>,
+    /// Made, but not stopped for the first time yet: a thread that will have this number.
+    expected: FxHashMap<Pid, family::Birth>,
+    /// Processes made by it, and theirs, which run free but stay traced.
+    children: FxHashSet<Pid>,
+    pids: PidPlan,
+    decode: DecodeCache,
+    /// All threads are being stopped: a new one stays stopped.
+    halting: bool,
+    /// Waited for, but not handled yet.
+    queue: VecDeque<Waited>,
+    /// The last signal that a thread was given.
+    last_signal: Option<Crash>,
+    over: Option<HowEnded>,
+    wall_seconds: f64,
+    cpu: CpuTime,
+    warnings: Vec<String>,
+    started: Instant,
+    cpu_before: CpuTime,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.kill_everything();
+    }
+}
