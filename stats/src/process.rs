@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
 
@@ -23,6 +23,7 @@ use crate::model::Statistics;
 use crate::protocol::{Answer, Finish, Message};
 use crate::ring::consumer::{Chunk, Consumer};
 use crate::summary;
+use crate::symbols::Symbols;
 use crate::write::{Existing, Listing, WriteError, write_listed};
 
 /// How long to look for chunks before going to sleep. Waking up takes the supervisor longer than this.
@@ -38,9 +39,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         eprintln!("fits-stats: fits starts this program by itself; there is no other use for it");
         return ExitCode::from(2);
     };
-    match set_up(&cpus)
-        .and_then(|(socket, memory)| serve(socket, memory, cpus.len().clamp(1, MAX_WORKERS)))
-    {
+    match set_up(&cpus).and_then(|(socket, memory, all)| {
+        serve(socket, memory, cpus.len().clamp(1, MAX_WORKERS), Some(all))
+    }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fits-stats: {error}");
@@ -57,7 +58,8 @@ fn cpus(arguments: &[OsString]) -> Option<Vec<usize>> {
 }
 
 /// Takes socket and memory from standard input and output, which then lead nowhere.
-fn set_up(cpus: &[usize]) -> io::Result<(UnixStream, OwnedFd)> {
+fn set_up(cpus: &[usize]) -> io::Result<(UnixStream, OwnedFd, CpuSet)> {
+    let all = sched_getaffinity(Pid::from_raw(0))?;
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     let memory = io::stdout().as_fd().try_clone_to_owned()?;
     let nowhere = File::options().read(true).write(true).open("/dev/null")?;
@@ -82,25 +84,38 @@ fn set_up(cpus: &[usize]) -> io::Result<(UnixStream, OwnedFd)> {
     if !cpus.is_empty() {
         sched_setaffinity(Pid::from_raw(0), &set)?;
     }
-    Ok((UnixStream::from(socket), memory))
+    Ok((UnixStream::from(socket), memory, all))
 }
 
-/// Serves one run with so many workers, until it is finished or the supervisor is gone.
-pub fn serve(socket: UnixStream, memory: OwnedFd, workers: usize) -> io::Result<()> {
+/// Serves one run with so many workers, until it is finished or the supervisor is gone. The folder is written on the CPUs `at_last`.
+pub fn serve(
+    socket: UnixStream,
+    memory: OwnedFd,
+    workers: usize,
+    at_last: Option<CpuSet>,
+) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let mut server = Server {
         socket: Arc::new(socket),
         frames: FrameReader::default(),
         consumer: Consumer::open(memory)?,
         collector: Collector::new(Isa::detect(), workers),
+        symbols: Symbols::default(),
     };
     match server.run() {
         Ok(None) => Ok(()),
         Ok(Some(finish)) => {
             let Server {
-                socket, collector, ..
+                socket,
+                collector,
+                symbols,
+                ..
             } = server;
-            answer(&socket, &conclude(collector, *finish))
+            if let Some(cpus) = at_last {
+                // The program has ended; should it be refused, it only takes longer.
+                let _ = sched_setaffinity(Pid::from_raw(0), &cpus);
+            }
+            answer(&socket, &conclude(collector, symbols, *finish))
         }
         Err(error) => answer(&server.socket, &Answer::Failed(error.to_string())),
     }
@@ -119,6 +134,7 @@ struct Server {
     frames: FrameReader,
     consumer: Consumer,
     collector: Collector,
+    symbols: Symbols,
 }
 
 /// What came over the socket.
@@ -173,6 +189,12 @@ impl Server {
             while let Some(message) = self.frames.take()? {
                 match message {
                     Message::Finish(finish) => return Ok(Inbox::Finish(finish)),
+                    Message::Mappings(mappings) => {
+                        for file in mappings.iter().filter(|mapping| mapping.is_code()) {
+                            self.symbols.read_ahead(&file.name);
+                        }
+                        self.collector.message(Message::Mappings(mappings))?;
+                    }
                     message => self.collector.message(message)?,
                 }
             }
@@ -244,11 +266,11 @@ impl Source for Published {
 }
 
 /// Writes the folder.
-fn conclude(collector: Collector, finish: Finish) -> Answer {
+fn conclude(collector: Collector, symbols: Symbols, finish: Finish) -> Answer {
     let written = collector
         .finish()
         .map_err(|error| error.to_string())
-        .and_then(|counted| write(counted, finish).map_err(|error| error.to_string()));
+        .and_then(|counted| write(counted, symbols, finish).map_err(|error| error.to_string()));
     match written {
         Ok(summary) => Answer::Written { summary },
         Err(why) => Answer::Failed(why),
@@ -257,6 +279,7 @@ fn conclude(collector: Collector, finish: Finish) -> Answer {
 
 fn write(
     (statistics, notes): (Statistics, Vec<String>),
+    mut symbols: Symbols,
     finish: Finish,
 ) -> Result<String, WriteError> {
     let Finish {
@@ -271,9 +294,12 @@ fn write(
     } else {
         Existing::Refuse
     };
-    let listing = Listing::new(&statistics);
+    let listing = Listing::located(&statistics, &mut symbols);
     write_listed(&out, existing, &statistics, &listing, &info)?;
-    Ok(summary::render(&statistics, &listing, &info))
+    let summary = summary::render(&statistics, &listing, &info);
+    // The process ends now; taking millions of small pieces apart would only make the user wait.
+    std::mem::forget((statistics, listing, symbols));
+    Ok(summary)
 }
 
 /// Sends the answer. A supervisor that is gone needs none.

@@ -127,6 +127,13 @@ pub struct Mapping {
     pub name: String,
 }
 
+impl Mapping {
+    /// It is executable and has a file.
+    pub fn is_code(&self) -> bool {
+        self.executable && self.name.starts_with('/')
+    }
+}
+
 /// What to write where at the end of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Finish {

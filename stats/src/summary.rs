@@ -3,7 +3,6 @@
 mod heat;
 mod text;
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use crate::functions;
@@ -212,11 +211,7 @@ fn top_instructions(out: &mut String, listing: &Listing, total: u64) -> fmt::Res
 }
 
 fn mix(out: &mut String, listing: &Listing, total: u64) -> fmt::Result {
-    let mut mix: BTreeMap<String, u64> = BTreeMap::new();
-    for row in &listing.rows {
-        *mix.entry(row.mnemonic()).or_default() += row.executions;
-    }
-    let mut mix: Vec<_> = mix.into_iter().collect();
+    let mut mix: Vec<_> = listing.mix().into_iter().collect();
     mix.sort_by_key(|(_, executions)| std::cmp::Reverse(*executions));
     writeln!(out, "\ninstruction mix ({} mnemonics)", mix.len())?;
     let cells: Vec<_> = mix

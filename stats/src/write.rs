@@ -6,6 +6,7 @@ mod error;
 mod folder;
 mod listing;
 mod operand_bits;
+mod parallel;
 mod summary_json;
 mod syscall_names;
 mod tables;

@@ -74,6 +74,9 @@ impl Backend for Translator {
         let crash = supervisor.crash.filter(
             |crash| matches!(ended, Ended::Signaled { signal, .. } if signal == crash.signal),
         );
+        // It is large, and nobody need wait for it to be taken apart.
+        let cache = supervisor.cache;
+        std::thread::spawn(move || drop(cache));
         let mut warnings = supervisor.warnings;
         warnings.extend(supervisor.pids.warning());
         warnings.dedup();

@@ -14,7 +14,7 @@ use crate::translate;
 use crate::unit::{ExitKind, Request};
 
 /// Units that are made at one stop, at most: a stop costs as much as several of them.
-const AHEAD: usize = 64;
+const AHEAD: usize = 24;
 
 impl Supervisor<'_> {
     /// What is known about `key` after translating it if need be.

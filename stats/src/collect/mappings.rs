@@ -23,7 +23,7 @@ impl Mappings {
                 end: mapping.end,
                 file_offset: mapping.offset,
             };
-            if mapping.executable && mapping.name.starts_with('/') {
+            if mapping.is_code() {
                 self.add_segment(&mapping.name, segment);
             }
             let name = match mapping.name.as_str() {

@@ -60,7 +60,7 @@ fn run(workers: usize, chunks: u64) {
     let mut producer = Producer::create(layout).unwrap();
     let memory = producer.as_fd().try_clone_to_owned().unwrap();
     let (mut socket, theirs) = UnixStream::pair().unwrap();
-    let server = std::thread::spawn(move || serve(theirs, memory, workers));
+    let server = std::thread::spawn(move || serve(theirs, memory, workers, None));
     send(&mut socket, &Message::Start { level: Level::Full });
     send(&mut socket, &Message::Unit(Box::new(unit())));
     producer.open(0, 0);
@@ -113,5 +113,5 @@ fn without_a_supervisor_it_ends_quietly() {
     let memory = producer.as_fd().try_clone_to_owned().unwrap();
     let (socket, theirs) = UnixStream::pair().unwrap();
     drop(socket);
-    serve(theirs, memory, 1).unwrap();
+    serve(theirs, memory, 1, None).unwrap();
 }

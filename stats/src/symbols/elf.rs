@@ -120,6 +120,11 @@ impl ElfFile {
             .and_then(|section| self.contents(section))
     }
 
+    /// The size of a section of debugging information, which may be compressed.
+    pub(super) fn debug_size(&self, name: &str) -> u64 {
+        self.section(name).map_or(0, |section| section.sh_size)
+    }
+
     /// The content of a section of debugging information, decompressed.
     pub(super) fn debug_section(&self, name: &str) -> Option<Vec<u8>> {
         let section = self.section(name)?;

@@ -1,13 +1,17 @@
 //! The executed instructions in order, decoded and located: what the files and the terminal
 //! summary are written from.
 
+use std::collections::BTreeMap;
+
 use iced_x86::{
     Decoder, DecoderOptions, Formatter as _, FormatterTextKind, Instruction, IntelFormatter,
+    Mnemonic,
 };
+use rustc_hash::FxHashMap;
 
 use crate::functions::Place;
 use crate::model::{InstructionKey, Statistics};
-use crate::symbols::{Location, locate_all};
+use crate::symbols::{Location, Symbols};
 
 /// One executed static instruction.
 #[derive(Clone, Debug)]
@@ -46,6 +50,11 @@ pub struct Listing {
 impl Listing {
     /// Decodes and locates every instruction that was executed.
     pub fn new(statistics: &Statistics) -> Self {
+        Self::located(statistics, &mut Symbols::default())
+    }
+
+    /// [`Listing::new`], with files of modules that were read ahead.
+    pub fn located(statistics: &Statistics, symbols: &mut Symbols) -> Self {
         let executed = statistics
             .instructions
             .iter()
@@ -58,7 +67,7 @@ impl Listing {
             .iter()
             .map(|(key, _)| (key.pc, key.bytes.as_slice()))
             .collect();
-        let locations = locate_all(&statistics.modules, &places);
+        let locations = symbols.locate_all(&statistics.modules, &places);
         let rows = keys
             .iter()
             .zip(locations)
@@ -71,6 +80,19 @@ impl Listing {
         Listing {
             rows: rows.collect(),
         }
+    }
+
+    /// Executions of each mnemonic.
+    pub fn mix(&self) -> BTreeMap<String, u64> {
+        let mut executions: FxHashMap<Mnemonic, (&Instruction, u64)> = FxHashMap::default();
+        for row in &self.rows {
+            let entry = executions.entry(row.instruction.mnemonic());
+            entry.or_insert((&row.instruction, 0)).1 += row.executions;
+        }
+        executions
+            .into_values()
+            .map(|(instruction, executions)| (mnemonic(instruction), executions))
+            .collect()
     }
 
     /// The instructions for [`crate::functions::group`].

@@ -10,12 +10,14 @@ use std::path::Path;
 
 use iced_x86::Instruction;
 
+use super::parallel::in_order;
 use super::{ListedInstruction, Listing, WriteError};
 use crate::model::{Access, OperandStatistics, Statistics};
 use crate::pictures::operand_register;
 
 const HEADER: &[u8] = b"pc,operand,access,width,bit,ones,zeros\n";
-const CHUNK: usize = 1 << 20;
+/// Addresses whose rows are put together at a time.
+const CHUNK: usize = 1 << 11;
 
 /// Writes the bits of all operands of all executed instructions.
 pub(super) fn write(
@@ -26,20 +28,22 @@ pub(super) fn write(
     let path = dir.join("operand_bits.csv");
     let failed = |error| WriteError::io(&path, error);
     let mut file = File::create(&path).map_err(failed)?;
-    let mut rows = Vec::with_capacity(CHUNK * 2);
-    rows.extend_from_slice(HEADER);
+    file.write_all(HEADER).map_err(failed)?;
     // Where code changed, instructions of the same address follow each other: the file has one
     // row for both, because the address is all that it tells them by.
-    for same_pc in listing.rows.chunk_by(|a, b| a.key.pc == b.key.pc) {
-        for (operand, counts) in operands(statistics, same_pc) {
-            push_operand(&mut rows, same_pc[0].key.pc, &operand, &counts);
-            if rows.len() >= CHUNK {
-                file.write_all(&rows).map_err(failed)?;
-                rows.clear();
+    let addresses: Vec<_> = listing.rows.chunk_by(|a, b| a.key.pc == b.key.pc).collect();
+    let piece = |addresses: &[&[ListedInstruction]]| {
+        let mut rows = Vec::new();
+        for same_pc in addresses {
+            for (operand, counts) in operands(statistics, same_pc) {
+                push_operand(&mut rows, same_pc[0].key.pc, &operand, &counts);
             }
         }
-    }
-    file.write_all(&rows).map_err(failed)
+        rows
+    };
+    in_order(&addresses, CHUNK, piece, |rows| {
+        file.write_all(rows).map_err(failed)
+    })
 }
 
 /// What tells apart the operands of an address: label, access and width.

@@ -1,11 +1,12 @@
 //! The CSV files other than `operand_bits.csv`, one function each.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
 use super::listing::Disassembler;
-use super::{Listing, WriteError, syscall_names};
+use super::parallel::in_order;
+use super::{ListedInstruction, Listing, WriteError, syscall_names};
 use crate::model::{Level, PAGE_SIZE, Region, Statistics};
 
 /// A CSV file in the making.
@@ -59,13 +60,27 @@ pub(super) fn instructions(dir: &Path, listing: &Listing) -> Result<(), WriteErr
         "text",
         "executions",
     ];
-    let mut table = Table::create(dir, "instructions.csv", &columns)?;
+    let path = dir.join("instructions.csv");
+    let failed = |error| WriteError::io(&path, error);
+    let mut file = std::fs::File::create(&path).map_err(failed)?;
+    let header = columns.join(",") + "\n";
+    file.write_all(header.as_bytes()).map_err(failed)?;
+    in_order(&listing.rows, AT_A_TIME, instruction_rows, |rows| {
+        file.write_all(rows).map_err(failed)
+    })
+}
+
+/// Rows of `instructions.csv` that are put together at a time.
+const AT_A_TIME: usize = 1 << 13;
+
+fn instruction_rows(instructions: &[ListedInstruction]) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
     let mut disassembler = Disassembler::new();
     let mut text = String::new();
-    for row in &listing.rows {
+    for row in instructions {
         disassembler.write(&row.instruction, &mut text);
         let location = &row.location;
-        table.row([
+        let written = writer.write_record([
             format!("{:#x}", row.key.pc).as_str(),
             location.module.as_deref().unwrap_or_default(),
             &location
@@ -78,9 +93,10 @@ pub(super) fn instructions(dir: &Path, listing: &Listing) -> Result<(), WriteErr
             &row.mnemonic(),
             &text,
             &row.executions.to_string(),
-        ])?;
+        ]);
+        written.expect("rows of one length can be written to memory");
     }
-    table.finish()
+    writer.into_inner().expect("rows can be written to memory")
 }
 
 pub(super) fn registers(dir: &Path, statistics: &Statistics) -> Result<(), WriteError> {
@@ -128,10 +144,7 @@ pub(super) fn blocks(dir: &Path, statistics: &Statistics) -> Result<(), WriteErr
 }
 
 pub(super) fn mix(dir: &Path, listing: &Listing) -> Result<(), WriteError> {
-    let mut mix: BTreeMap<String, u64> = BTreeMap::new();
-    for row in &listing.rows {
-        *mix.entry(row.mnemonic()).or_default() += row.executions;
-    }
+    let mix = listing.mix();
     let mut table = Table::create(dir, "mix.csv", &["mnemonic", "executions"])?;
     for (mnemonic, executions) in &mix {
         table.row([mnemonic.as_str(), &executions.to_string()])?;
