@@ -3,11 +3,12 @@
 use fits_stats::protocol::Crash;
 use nix::unistd::Pid;
 
+use super::state::is_interrupted;
 use super::thread::{At, Thread};
 use super::{Live, Stepped};
 use crate::backend::{BackendError, Ended};
 use crate::engine::HowEnded;
-use crate::ptrace::{self, Anybody, Resume, Stop, Stopped, Waited, wait_anybody};
+use crate::ptrace::{self, Anybody, Resume, SigInfo, Stop, Stopped, Waited, wait_anybody};
 
 /// What whoever runs the loop may be waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,10 +75,36 @@ impl Live {
             Stop::GroupStop(_) => stopped.resume(Resume::Listen, 0)?,
             _ if thread.pending.is_some() => return self.on_stepping_stop(thread, stopped),
             Stop::Trap => self.pass_on(thread, stopped, libc::SIGTRAP)?,
-            Stop::Signal(signal) => self.pass_on(thread, stopped, signal)?,
+            Stop::Signal(signal) => self.on_signal(thread, stopped, signal)?,
+            Stop::SyscallExit => self.on_exit(thread, stopped)?,
+            _ if thread.call.is_some() => stopped.resume(Resume::Syscall, 0)?,
             _ => stopped.resume(Resume::Continue, 0)?,
         }
         Ok(Happened::Nothing)
+    }
+
+    fn on_signal(
+        &mut self,
+        thread: &mut Thread,
+        stopped: Stopped,
+        signal: i32,
+    ) -> Result<(), BackendError> {
+        let Some(after) = self.time_read(thread, &stopped)? else {
+            return self.pass_on(thread, stopped, signal);
+        };
+        let stopped = self.put_back(thread, stopped, signal)?;
+        stopped.set_registers(&after)?;
+        Ok(stopped.resume(Resume::Continue, 0)?)
+    }
+
+    /// A system call whose result we may have to correct has returned, or will be restarted.
+    fn on_exit(&mut self, thread: &mut Thread, stopped: Stopped) -> Result<(), BackendError> {
+        let registers = stopped.registers()?;
+        if is_interrupted(&registers) {
+            thread.call = None;
+        }
+        self.after_call(thread, registers.rax.cast_signed())?;
+        Ok(stopped.resume(Resume::Continue, 0)?)
     }
 
     /// Delivers a signal to a thread that runs natively.
@@ -94,11 +121,17 @@ impl Live {
     /// Remembers a signal: should the process end by it, this was where.
     pub(super) fn note_signal(
         &mut self,
-        thread: &Thread,
+        thread: &mut Thread,
         stopped: &Stopped,
         signal: i32,
     ) -> Result<(), BackendError> {
-        let info = stopped.siginfo()?;
+        let mut info = stopped.siginfo()?;
+        let ours = info.sender() == std::process::id() as i32 && info.code() == libc::SI_TKILL;
+        let known = |sent: &SigInfo| ours && sent.signal() == signal;
+        if let Some(index) = thread.sent_again.iter().position(known) {
+            info = thread.sent_again.remove(index);
+            stopped.set_siginfo(&info)?;
+        }
         let faulted = is_fault(signal) && info.code() > 0;
         self.last_signal = Some(Crash {
             signal,

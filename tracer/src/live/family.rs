@@ -14,6 +14,8 @@ use crate::ptrace::{Event, Memory, Resume, Stop, Stopped};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Birth {
     own_affinity: bool,
+    blocked: u64,
+    tsc_mode: u32,
 }
 
 impl Live {
@@ -24,13 +26,14 @@ impl Live {
         event: Event,
     ) -> Result<(), BackendError> {
         match event {
+            Event::Seccomp => return self.on_guarded_call(thread, stopped),
             Event::Clone | Event::Fork | Event::Vfork => self.on_birth(thread, &stopped)?,
             Event::Exec => self.on_executed(&stopped)?,
             Event::Exit => {
                 thread.leaving = true;
                 return Ok(stopped.resume(Resume::Continue, 0)?);
             }
-            Event::VforkDone | Event::Seccomp => {}
+            Event::VforkDone => {}
         }
         Ok(stopped.resume(thread.how(), 0)?)
     }
@@ -46,6 +49,8 @@ impl Live {
         }
         let birth = Birth {
             own_affinity: thread.own_affinity,
+            blocked: thread.blocked,
+            tsc_mode: thread.tsc_mode,
         };
         match self.early.remove(&tid) {
             Some(stopped) => self.admit(stopped, birth),
@@ -94,7 +99,8 @@ impl Live {
 
     fn on_child_stop(&mut self, stopped: Stopped) -> Result<(), BackendError> {
         let (how, signal) = match stopped.stop() {
-            Stop::Signal(signal) => (Resume::Continue, signal),
+            Stop::Event(Event::Seccomp) => return self.on_child_call(stopped),
+            Stop::Signal(signal) => return self.on_child_signal(stopped, signal),
             Stop::Trap => (Resume::Continue, libc::SIGTRAP),
             Stop::GroupStop(_) => (Resume::Listen, 0),
             Stop::Event(Event::Fork | Event::Vfork | Event::Clone) => {
@@ -110,6 +116,17 @@ impl Live {
         Ok(stopped.resume(how, signal)?)
     }
 
+    /// The time-stamp counter can be read in a child, if slowly.
+    fn on_child_signal(&mut self, stopped: Stopped, signal: i32) -> Result<(), BackendError> {
+        if signal == libc::SIGSEGV
+            && let Some(after) = self.real_time_read(&stopped)?
+        {
+            stopped.set_registers(&after)?;
+            return Ok(stopped.resume(Resume::Continue, 0)?);
+        }
+        Ok(stopped.resume(Resume::Continue, signal)?)
+    }
+
     /// The first stop of a new thread of ours.
     fn admit(&mut self, stopped: Stopped, birth: Birth) -> Result<(), BackendError> {
         let tid = stopped.tid();
@@ -117,6 +134,8 @@ impl Live {
         self.next_number += 1;
         let mut thread = Thread::new(tid, number, At::Boundary(stopped));
         thread.own_affinity = birth.own_affinity;
+        thread.blocked = birth.blocked;
+        thread.tsc_mode = birth.tsc_mode;
         if !self.halting
             && let Some(stopped) = thread.take()
         {
@@ -141,6 +160,7 @@ impl Live {
     fn on_executed(&mut self, stopped: &Stopped) -> Result<(), BackendError> {
         self.memory = Memory::open(self.leader)?;
         self.decode.clear();
+        self.forced.executed();
         let registers = stopped.registers()?;
         if registers.cs != 0x33 {
             return Err(BackendError::Unsupported {

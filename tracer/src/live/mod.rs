@@ -2,11 +2,13 @@
 //! run shows it.
 //!
 //! - `thread`: what is known of one thread.
-//! - `start`: [`Live::launch`].
+//! - `start`: [`Live::launch`], and [`Live::adopt`] of a process that another tracer of ours has brought somewhere.
 //! - `state`: what can be looked at and changed while it is stopped.
 //! - `events`: the loop over stops, and what each means while the process runs natively.
 //! - `family`: threads, children, `execve`.
 //! - `halt`: resuming and stopping all threads.
+//! - `filter`, `install`, `guard`: the guard rails: which system calls the tracer is asked about, how that is set up, what it answers.
+//! - `forced`: signals that the kernel forces on the program for our sake.
 //! - `stepping`: one instruction at a time.
 //! - `finish`: to the end, under limits.
 //!
@@ -15,8 +17,12 @@
 
 mod events;
 mod family;
+mod filter;
 mod finish;
+mod forced;
+mod guard;
 mod halt;
+mod install;
 mod start;
 mod state;
 mod stepping;
@@ -31,10 +37,12 @@ use nix::unistd::Pid;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::engine::HowEnded;
-use crate::process::{CpuPlan, CpuTime, Environment, PidPlan};
+use crate::process::{CpuPlan, CpuTime, Environment, PidPlan, VirtualRandom};
 use crate::ptrace::{Memory, Stopped, Waited};
 use crate::step::DecodeCache;
 use thread::Thread;
+
+pub use start::{HandedThread, Handover};
 
 /// What came of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +77,8 @@ pub struct Live {
     /// Processes made by it, and theirs, which run free but stay traced.
     children: FxHashSet<Pid>,
     pids: PidPlan,
+    random: VirtualRandom,
+    forced: forced::Forced,
     decode: DecodeCache,
     /// All threads are being stopped: a new one stays stopped.
     halting: bool,

@@ -153,6 +153,12 @@ impl Live {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
+
+    pub(super) fn warn(&mut self, sentence: &str) {
+        if !self.warnings.iter().any(|warning| warning == sentence) {
+            self.warnings.push(sentence.to_owned());
+        }
+    }
 }
 
 /// Whether a thread is in a system call that the kernel has left for the time being.

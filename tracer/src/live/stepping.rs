@@ -148,6 +148,12 @@ impl Live {
         if stopped.stop() == Stop::Trap {
             return self.deliver(thread, stopped, libc::SIGTRAP);
         }
+        if let Some(after) = self.time_read(thread, &stopped)? {
+            let mut stopped = self.put_back(thread, stopped, libc::SIGSEGV)?;
+            stopped.swallow();
+            stopped.set_registers(&after)?;
+            return Ok(self.retired(thread, stopped));
+        }
         self.on_thread_stop(thread, stopped)
     }
 
@@ -159,9 +165,9 @@ impl Live {
             traps: false,
             hidden: false,
         });
-        thread.call.get_or_insert(Call {
-            number: registers.orig_rax,
-        });
+        thread
+            .call
+            .get_or_insert_with(|| Call::from(registers, registers.orig_rax));
     }
 
     fn begin_instruction(
@@ -196,9 +202,7 @@ impl Live {
             stopped.set_registers(&registers)?;
         }
         if kind == Kind::Syscall {
-            thread.call = Some(Call {
-                number: registers.rax,
-            });
+            thread.call = Some(Call::from(&registers, registers.rax));
             stopped.resume(Resume::Syscall, 0)?;
         } else {
             go_on(thread, stopped)?;
@@ -343,6 +347,7 @@ impl Live {
             stopped.resume(Resume::Syscall, 0)?;
             return Ok(Happened::Nothing);
         }
+        self.after_call(thread, registers.rax.cast_signed())?;
         Ok(self.retired(thread, stopped))
     }
 

@@ -5,7 +5,7 @@ use nix::unistd::Pid;
 
 use super::stepping::Pending;
 use crate::process::VirtualTsc;
-use crate::ptrace::{Resume, Stopped};
+use crate::ptrace::{Registers, Resume, SigInfo, Stopped};
 
 /// Where a thread is.
 #[derive(Debug)]
@@ -22,9 +22,26 @@ pub(super) enum At {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub(super) number: u64,
+    pub(super) args: [u64; 6],
 }
 
 impl Call {
+    pub(super) fn from(registers: &Registers, number: u64) -> Self {
+        let Registers {
+            rdi,
+            rsi,
+            rdx,
+            r10,
+            r8,
+            r9,
+            ..
+        } = *registers;
+        Self {
+            number,
+            args: [rdi, rsi, rdx, r10, r8, r9],
+        }
+    }
+
     pub(super) fn is(&self, number: i64) -> bool {
         self.number == number.cast_unsigned()
     }
@@ -47,6 +64,12 @@ pub(super) struct Thread {
     /// The kernel takes the trap flag of our last step for the program's own: see `stepping::forget_step`.
     pub(super) forget: bool,
     pub(super) tsc: VirtualTsc,
+    /// What the program believes to have set by `PR_SET_TSC`.
+    pub(super) tsc_mode: u32,
+    /// Which of the forced signals it has blocked.
+    pub(super) blocked: u64,
+    /// What signals that we had to send again looked like.
+    pub(super) sent_again: Vec<SigInfo>,
     /// The program has chosen its CPUs itself.
     pub(super) own_affinity: bool,
     /// Its end has been announced.
@@ -65,6 +88,9 @@ impl Thread {
             announced: None,
             forget: false,
             tsc: VirtualTsc::default(),
+            tsc_mode: libc::PR_TSC_ENABLE as u32,
+            blocked: 0,
+            sent_again: Vec::new(),
             own_affinity: false,
             leaving: false,
         }

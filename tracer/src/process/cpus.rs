@@ -1,6 +1,8 @@
 //! Who runs where: tracer and target together on one CPU (a ptrace stop costs several times as much across CPUs),
 //! the statistics process on the others.
 
+use std::sync::OnceLock;
+
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -12,13 +14,19 @@ pub struct CpuPlan {
 }
 
 impl CpuPlan {
-    /// Puts tracer and target on the last CPU that we may use: the same in every run, since a program can ask which one it
-    /// runs on (`cpuid` gives its number, and the C library asks). Where affinity can't be asked for, nothing is pinned.
+    /// Puts tracer and target on the first CPU that we may use: the same in every run, since a program can ask which one it
+    /// runs on (`cpuid` gives its number, and the C library asks), and processor 0 if we may, since that is the one that a controlled run shows.
+    /// Where affinity can't be asked for, nothing is pinned. The plan is that of the first call, however the process is pinned afterwards.
     #[must_use]
     pub fn new() -> Self {
+        static PLAN: OnceLock<CpuPlan> = OnceLock::new();
+        PLAN.get_or_init(Self::from_affinity).clone()
+    }
+
+    fn from_affinity() -> Self {
         let allowed = sched_getaffinity(Pid::from_raw(0)).ok();
         let may_use = |&cpu: &usize| allowed.is_some_and(|set| set.is_set(cpu) == Ok(true));
-        let target = (0..CpuSet::count()).rev().find(may_use);
+        let target = (0..CpuSet::count()).find(may_use);
         Self { allowed, target }
     }
 

@@ -23,6 +23,8 @@ pub struct Status {
     pub pending: u64,
     /// Signals pending for the process.
     pub shared_pending: u64,
+    /// The seccomp mode: 0 for none.
+    pub seccomp: i32,
 }
 
 impl Status {
@@ -114,6 +116,7 @@ fn parse(text: &str) -> Status {
             "SigIgn" => status.ignored = set(),
             "SigBlk" => status.blocked = set(),
             "SigPnd" => status.pending = set(),
+            "Seccomp" => status.seccomp = number(),
             "ShdPnd" => status.shared_pending = set(),
             _ => {}
         }

@@ -24,7 +24,7 @@ fn compile(source: &Path, program: &Path, flags: &[&str]) {
 }
 
 /// A guest by its name, static.
-pub fn guest(name: &str) -> PathBuf {
+pub(crate) fn guest(name: &str) -> PathBuf {
     let _building = BUILDING
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -42,7 +42,7 @@ pub fn guest(name: &str) -> PathBuf {
 }
 
 /// Instructions without a C library, followed by `exit(0)`.
-pub fn assembly(text: &str) -> PathBuf {
+pub(crate) fn assembly(text: &str) -> PathBuf {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let source = folder().join(format!("{number}.S"));
