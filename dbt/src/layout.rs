@@ -69,6 +69,16 @@ pub const COUNTERS: i32 = 0x20_0000;
 /// the next chunk, points the cursor register ([`crate::unit::Point::cursor`]) there, and resumes at the faulting store.
 pub const STREAM: i32 = 0x400_0000;
 
+/// Mode `budget`: as many bytes above this as the thread may execute instructions points its budget register. The memory below, as much as
+/// [`BUDGET_GUARD`], is never mapped: the touch of a unit that the budget does not suffice for faults.
+pub const BUDGET: i32 = STREAM + BUDGET_GUARD as i32;
+
+/// Bytes below [`BUDGET`] without memory; more than a unit has instructions.
+pub const BUDGET_GUARD: u64 = 4096;
+
+/// The largest budget, and the memory for it.
+pub const BUDGET_BYTES: u64 = 1 << 22;
+
 const _: () = assert!(LOOKUP_JUMP as u64 + LOOKUP_BYTES == COUNTERS as u64);
 const _: () =
     assert!(COUNTERS as u64 + 8 * fits_stats::template::UNIT_LIMIT as u64 <= STREAM as u64);

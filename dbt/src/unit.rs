@@ -1,7 +1,8 @@
 //! A translated unit as the translator hands it to the runtime: code, exits, and the map back to the guest's state.
 
-use fits_stats::protocol::Level;
 use fits_stats::template::{Prefix, UnitId, UnitTemplate};
+
+use crate::mode::Mode;
 
 /// What to translate.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +15,8 @@ pub struct Request {
     pub prefix: Option<Prefix>,
     /// Host address at which the code will lie in the target (64-byte aligned).
     pub host: u64,
-    /// Level of the run.
-    pub level: Level,
+    /// What the code does beside the program's own work.
+    pub mode: Mode,
     /// `rdtsc` is virtual (off with `--raw-environment`).
     pub virtual_tsc: bool,
 }
@@ -24,6 +25,11 @@ pub struct Request {
 pub trait GuestCode {
     /// Reads up to `buffer.len()` bytes of executable memory at `pc`; the number of bytes that could be read (0 if none).
     fn read(&self, pc: u64, buffer: &mut [u8]) -> usize;
+
+    /// Whether a unit must begin at `pc`, and no other may go on over it.
+    fn is_marked(&self, _pc: u64) -> bool {
+        false
+    }
 }
 
 /// A translated unit.

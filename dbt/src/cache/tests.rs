@@ -1,4 +1,4 @@
-use fits_stats::protocol::Level;
+use crate::mode::Mode;
 
 use super::*;
 use crate::translate;
@@ -43,7 +43,7 @@ fn insert(cache: &mut Cache, pc: u64) -> UnitId {
         pc,
         prefix: None,
         host: cache.next_host(0).expect("room"),
-        level: Level::Counts,
+        mode: Mode::Counts,
         virtual_tsc: true,
     };
     let unit = translate::unit(&CODE, &request).expect("translated");

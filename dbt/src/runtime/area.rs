@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use fits_stats::protocol::Level;
+use fits_stats::client::StatsProcess;
 use fits_stats::ring::shm::SharedMemory;
 use fits_stats::ring::{self, CHUNKS, Cursor};
 use fits_stats::template::{UNIT_LIMIT, UnitId};
@@ -20,9 +20,10 @@ use super::error::{Result, RuntimeError};
 use super::supervisor::Supervisor;
 use crate::cache::ZONE_BYTES;
 use crate::layout::{
-    CONTEXT_BYTES, COUNTERS, LOOKUP_BYTES, LOOKUP_JUMP, STREAM, THREAD_AREAS, THREAD_STRIDE, TSC,
-    TSC_START, home,
+    BUDGET, BUDGET_BYTES, CONTEXT_BYTES, COUNTERS, LOOKUP_BYTES, LOOKUP_JUMP, STREAM, THREAD_AREAS,
+    THREAD_STRIDE, TSC, TSC_START, home,
 };
+use crate::mode::Mode;
 
 /// Where the masters lie: above the thread areas.
 const MASTERS: u64 = THREAD_AREAS + (1 << 40);
@@ -91,6 +92,11 @@ impl Area {
     fn counter(&self, unit: UnitId) -> &std::sync::atomic::AtomicU64 {
         let file = u64::from(self.slot) * FILE_STRIDE + CONTEXT_BYTES + 8 * u64::from(unit);
         self.memory.word64(file)
+    }
+
+    /// How often a unit was executed, as far as it has been counted and not taken.
+    pub(super) fn executions(&self, unit: UnitId) -> u64 {
+        self.counter(unit).load(Relaxed)
     }
 
     /// Takes an execution of a unit back that did not come to its end.
@@ -212,24 +218,17 @@ impl Supervisor<'_> {
         let place = stopped.registers()?.rsp - 256;
         let mut saved = [0; 64];
         memory.read(place, &mut saved)?;
-        let streams = self.stats.memory().try_clone_to_owned();
-        let streams = streams.map_err(crate::cache::CacheError::Memory)?;
         let areas = Arc::clone(&self.areas.memory);
         let mut open = |master, file: BorrowedFd<'_>, bytes| {
             self.map_master(stopped, &memory, place, master, file, bytes)
         };
         open(Master::Areas, areas.as_fd(), FILE_STRIDE * u64::from(SLOTS))?;
-        let level = self.options.level;
-        if level == Level::Full {
-            let bytes = self.stats.layout().total_bytes();
-            self.map_master(
-                stopped,
-                &memory,
-                place,
-                Master::Streams,
-                streams.as_fd(),
-                bytes,
-            )?;
+        if let Some(stats) = self.stats.rows() {
+            let bytes = stats.layout().total_bytes();
+            let streams = stats.memory().try_clone_to_owned();
+            let streams = streams.map_err(crate::cache::CacheError::Memory)?;
+            let streams = streams.as_fd();
+            self.map_master(stopped, &memory, place, Master::Streams, streams, bytes)?;
         }
         let cache = self.cache.memory().as_fd().try_clone_to_owned();
         let cache = cache.map_err(crate::cache::CacheError::Memory)?;
@@ -329,18 +328,33 @@ impl Supervisor<'_> {
             tables,
             libc::PROT_READ,
         )?;
-        match self.options.level {
-            Level::Counts => {
-                let at = area.base + COUNTERS as u64;
-                let file = file + CONTEXT_BYTES;
-                self.duplicate(stopped, Master::Areas, file, COUNTER_BYTES, at, write)
-            }
-            Level::Full => self.map_stream(stopped, area, write),
+        if self.mode != Mode::Full {
+            let at = area.base + COUNTERS as u64;
+            let file = file + CONTEXT_BYTES;
+            self.duplicate(stopped, Master::Areas, file, COUNTER_BYTES, at, write)?;
+        }
+        match self.mode {
+            Mode::Counts => Ok(()),
+            Mode::Full => self.map_stream(stopped, area, write),
+            Mode::Budget => self.map_budget(stopped, area),
         }
     }
 
+    /// Maps what a thread's budget points into.
+    fn map_budget(&mut self, stopped: &mut Stopped, area: &Area) -> Result<()> {
+        let at = area.base + BUDGET as u64;
+        let protection = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        let args = [at, BUDGET_BYTES, protection, flags as u64, u64::MAX, 0];
+        self.checked(stopped, "a budget", libc::SYS_mmap, args)?;
+        self.areas.ours.push(at..at + BUDGET_BYTES);
+        Ok(())
+    }
+
     fn map_stream(&mut self, stopped: &mut Stopped, area: &Area, write: i32) -> Result<()> {
-        let layout = self.stats.layout();
+        let Some(layout) = self.stats.rows().map(StatsProcess::layout) else {
+            return Ok(());
+        };
         let stream = area.base + STREAM as u64;
         let offset = layout.slot_offset(area.slot);
         let bytes = layout.slot_bytes();

@@ -2,7 +2,6 @@
 
 use std::mem::offset_of;
 
-use fits_stats::protocol::Level;
 use fits_tracer::ptrace::{Registers, Resume, SigInfo, Stop, Stopped, Waited, wait_for};
 
 use super::error::Result;
@@ -59,6 +58,10 @@ impl Supervisor<'_> {
                     if is_fault(&info) {
                         let host = stopped.registers()?;
                         stopped.swallow();
+                        if self.spent(thread, &info) {
+                            let guest = self.precise(thread, &host)?;
+                            return Ok(Some((stopped, guest)));
+                        }
                         if self.next_chunk(thread, &mut stopped, host, &info)? {
                             continue;
                         }
@@ -94,12 +97,13 @@ impl Supervisor<'_> {
             return Ok(None);
         };
         let (pc, prefix) = (unit.pc, unit.prefix);
-        let moved: &[Moved] = match self.options.level {
-            Level::Counts => &[],
-            Level::Full => &[Moved {
+        let moved: &[Moved] = if self.mode.takes_r15() {
+            &[Moved {
                 register: R15,
                 to: Where::Home,
-            }],
+            }]
+        } else {
+            &[]
         };
         thread.prefix = prefix;
         self.leave_rows(thread, host.r15)?;

@@ -2,7 +2,9 @@
 //! everything that the kernel derives from that state (restarting, signal frames, new threads) is as it is natively; and the
 //! supervisor does not wait for a call to return.
 
+use fits_tracer::engine::Moment;
 use fits_tracer::ptrace::{Registers, Stop, Stopped};
+use fits_tracer::step::Kind;
 
 use super::error::Result;
 use super::guest::{Halted, NO_CALL, TRAP_FLAG};
@@ -23,9 +25,15 @@ impl Supervisor<'_> {
         mut stopped: Stopped,
         mut guest: Registers,
     ) -> Result<Halted> {
+        let moment = Moment {
+            thread: thread.number,
+            index: thread.budget.retired,
+        };
+        let number = guest.rax & 0xffff_ffff;
+        self.search.calls(moment, guest.rip, number);
         let call = Call {
             pc: guest.rip,
-            number: guest.rax & 0xffff_ffff,
+            number,
             args: [
                 guest.rdi, guest.rsi, guest.rdx, guest.r10, guest.r8, guest.r9,
             ],
@@ -52,6 +60,15 @@ impl Supervisor<'_> {
         self.send_again(thread)?;
         stopped.resume(call.how(), 0)?;
         Ok(None)
+    }
+
+    /// Whether the instruction at `pc` is marked, and a system call.
+    pub(super) fn is_marked_call(&mut self, pc: u64) -> bool {
+        self.is_marked(pc) && {
+            let bytes = self.code.instruction(pc);
+            let decoded = self.decode.decode(pc, &bytes);
+            decoded.is_some_and(|decoded| decoded.kind == Kind::Syscall)
+        }
     }
 
     /// Address of the instruction after the call.

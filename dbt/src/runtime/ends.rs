@@ -1,6 +1,5 @@
 //! How threads end, and the run with them.
 
-use fits_stats::protocol::Level;
 use fits_tracer::backend::Ended;
 use fits_tracer::ptrace::{Resume, Stopped, Waited, try_wait_any, wait_any};
 use nix::sys::signal::{Signal, kill};
@@ -63,10 +62,16 @@ impl Supervisor<'_> {
         if std::mem::replace(&mut thread.doing, Doing::Ending) == Doing::Ending {
             return Ok(());
         }
+        self.instructions
+            .insert(thread.number, thread.budget.retired);
         self.end_block(thread)?;
         self.send_counts(thread)?;
-        if let Some(cursor) = thread.cursor.take() {
-            self.stats.close(cursor)?;
+        if self.mode.has_budget() {
+            // The next thread that gets the area counts anew.
+            thread.area.take_counts(self.cache.unit_count());
+        }
+        if let (Some(cursor), Some(stats)) = (thread.cursor.take(), self.stats.rows_mut()) {
+            stats.close(cursor)?;
         }
         self.areas.give_back(&thread.area);
         Ok(())
@@ -74,15 +79,15 @@ impl Supervisor<'_> {
 
     /// Opens the stream of a new thread.
     pub(super) fn open_stream(&mut self, thread: &mut Thread) -> Result<()> {
-        if self.options.level == Level::Full {
-            thread.cursor = Some(self.stats.open(thread.area.slot, thread.number)?);
+        if let Some(stats) = self.stats.rows_mut() {
+            thread.cursor = Some(stats.open(thread.area.slot, thread.number)?);
         }
         Ok(())
     }
 
     /// A thread or child is gone. How the run ended, if that was its end.
     pub(super) fn on_gone(&mut self, tid: Pid, ended: Ended) -> Result<Option<Ended>> {
-        if tid.as_raw() == self.stats.pid() as i32 {
+        if self.stats.is(tid.as_raw()) {
             // The error says how it ended.
             self.stats.check()?;
             return Ok(None);

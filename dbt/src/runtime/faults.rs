@@ -1,6 +1,7 @@
 //! Faults in translated code: the end of a chunk of the stream, or what the guest's instruction would have done natively.
 
-use fits_stats::protocol::{Event, Level};
+use fits_stats::client::StatsProcess;
+use fits_stats::protocol::Event;
 use fits_stats::template::UnitId;
 use fits_tracer::ptrace::{Registers, Resume, SigInfo, Stopped};
 
@@ -11,6 +12,7 @@ use super::supervisor::Supervisor;
 use super::thread::Thread;
 use crate::cache::Place;
 use crate::layout::{STREAM, WILD};
+use crate::mode::Mode;
 use crate::unit::Moved;
 
 impl Supervisor<'_> {
@@ -27,6 +29,9 @@ impl Supervisor<'_> {
             return Ok(stopped.resume(Resume::Continue, 0)?);
         }
         let guest = self.precise(thread, &host)?;
+        if self.spent(thread, &info) {
+            return self.proceed(thread, stopped, guest);
+        }
         // Executed by itself, the guest's instruction faults with everything that the guest may look at.
         self.proceed_slowly(thread, stopped, guest)
     }
@@ -39,15 +44,16 @@ impl Supervisor<'_> {
         mut host: Registers,
         info: &SigInfo,
     ) -> Result<bool> {
+        let Some(layout) = self.stats.rows().map(StatsProcess::layout) else {
+            return Ok(false);
+        };
         let stream = thread.area.base + STREAM as u64;
-        let slot = self.stats.layout().slot_bytes();
-        let in_stream = (stream..stream + slot).contains(&info.address());
-        if self.options.level != Level::Full || !in_stream {
+        let in_stream = (stream..stream + layout.slot_bytes()).contains(&info.address());
+        if !in_stream {
             return Ok(false);
         }
         let number = self.cursor_register(&host);
         let address = *register(&mut host, number);
-        let layout = self.stats.layout();
         let Some(filled) = cursor_at(layout, &thread.area, address) else {
             return Ok(false);
         };
@@ -55,8 +61,11 @@ impl Supervisor<'_> {
         // What the unit has written of its row already goes along.
         let mut end = filled;
         end.at = layout.chunk_bytes;
-        let begun = self.stats.written(end)[filled.at as usize..].to_vec();
-        let next = self.stats.publish(filled)?;
+        let Some(stats) = self.stats.rows_mut() else {
+            return Ok(false);
+        };
+        let begun = stats.written(end)[filled.at as usize..].to_vec();
+        let next = stats.publish(filled)?;
         let place = cursor_address(layout, &thread.area, next);
         if next != filled {
             self.code.memory.write(place, &begun)?;
@@ -137,12 +146,24 @@ impl Supervisor<'_> {
         executed: u32,
         counted: bool,
     ) -> Result<()> {
-        if self.options.level == Level::Counts && counted {
+        let has_counter = match self.mode {
+            Mode::Counts => true,
+            Mode::Full => false,
+            Mode::Budget => self
+                .cache
+                .unit(id)
+                .is_some_and(|unit| unit.starts.is_empty()),
+        };
+        if has_counter && counted {
             thread.area.uncount(id);
         }
+        thread.budget.retired += u64::from(executed);
         if executed == 0 {
             // The block so far stays as it is: whoever comes next continues or ends it.
             return Ok(());
+        }
+        if let Some(pc) = self.cache.unit(id).map(|unit| unit.pc) {
+            self.note_executed(thread, pc);
         }
         thread.prefix = None;
         let row = self.unfinished_row(thread, id);
@@ -159,9 +180,12 @@ impl Supervisor<'_> {
         let (Some(cursor), Some(unit)) = (thread.cursor, self.cache.unit(id)) else {
             return Vec::new();
         };
+        let Some(stats) = self.stats.rows() else {
+            return Vec::new();
+        };
         let mut end = cursor;
-        end.at = (cursor.at + unit.row_bytes).min(self.stats.layout().chunk_bytes);
-        let mut row = self.stats.written(end)[cursor.at as usize..].to_vec();
+        end.at = (cursor.at + unit.row_bytes).min(stats.layout().chunk_bytes);
+        let mut row = stats.written(end)[cursor.at as usize..].to_vec();
         // The rest would have gone to the next chunk.
         row.resize(unit.row_bytes as usize, 0);
         row

@@ -2,12 +2,12 @@
 //!
 //! A unit of one basic block pays for its count or its row each time. Where the program spends its time, several blocks are joined: the hottest
 //! blocks become units that go on along their hottest successors, around loops more than once. What is hot is seen without stopping
-//! anybody: at level `counts` in the counters, now and then; at level `full` in the rows of a chunk that is published.
+//! anybody: at level `counts` in the counters, now and then (the same when a budget is used up); at level `full` in the rows of a chunk that is published.
 //! Nothing of this is visible in the statistics, except in the time.
 
 use std::time::{Duration, Instant};
 
-use fits_stats::protocol::{Level, Message};
+use fits_stats::protocol::Message;
 use fits_stats::ring::Cursor;
 use fits_stats::template::UnitId;
 use fits_tracer::process::wake_every;
@@ -16,6 +16,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::error::{Result, RuntimeError};
 use super::supervisor::Supervisor;
 use crate::cache::{CacheError, Known};
+use crate::mode::Mode;
 use crate::translate;
 use crate::unit::{ExitKind, Request};
 
@@ -64,7 +65,7 @@ struct Seen {
 impl Supervisor<'_> {
     /// Begins to look at the counters now and then.
     pub(super) fn watch_counters(&mut self) {
-        if self.options.level == Level::Counts {
+        if self.mode != Mode::Full {
             self.hot.pause = FIRST_PAUSE;
             self.hot.due = Some(Instant::now() + FIRST_PAUSE);
             // Without the timer units stay as they are.
@@ -122,7 +123,10 @@ impl Supervisor<'_> {
     }
 
     fn traced(&self, filled: Cursor) -> Seen {
-        let rows = self.stats.written(filled);
+        let Some(stats) = self.stats.rows() else {
+            return Seen::default();
+        };
+        let rows = stats.written(filled);
         let mut seen = Seen::default();
         let mut at = 0;
         for _ in 0..ROWS {
@@ -181,7 +185,8 @@ impl Supervisor<'_> {
         };
         let (pc, zone) = (unit.pc, unit.zone);
         let current = self.cache.known((pc, None)) == Some(Known::Unit(id));
-        if !current || !unit.starts.is_empty() || covered.contains(&pc) {
+        let alone = !unit.starts.is_empty() || self.is_marked(pc);
+        if !current || alone || covered.contains(&pc) {
             return Ok(false);
         }
         let path = self.path_from(id, seen);
@@ -195,16 +200,16 @@ impl Supervisor<'_> {
             pc,
             prefix: None,
             host: self.cache.next_host(zone)?,
-            level: self.options.level,
+            mode: self.mode,
             virtual_tsc: self.options.environment.is_controlled(),
         };
-        let path = translate::trace(&self.code, &request, &path)?;
+        let path = translate::trace(&self.translatable(), &request, &path)?;
         if path.template.starts.is_empty() {
             return Ok(false);
         }
         let (new, templates) = self.cache.insert(zone, path)?;
         for template in templates {
-            self.stats.send(&Message::Unit(Box::new(template)))?;
+            self.stats.send(|| Message::Unit(Box::new(template)))?;
         }
         self.hot.singles.insert(pc, id);
         self.cache.supersede(id, new)?;

@@ -47,7 +47,7 @@ impl Supervisor<'_> {
         }
         stopped.settle()?;
         self.options.environment.apply(&stopped)?;
-        self.stats.send(&Message::Exec)?;
+        self.stats.send(|| Message::Exec)?;
         thread.tid = stopped.tid();
         thread.doing = Doing::Native;
         thread.held.clear();

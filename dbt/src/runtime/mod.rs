@@ -1,6 +1,6 @@
 //! The supervisor: a ptrace parent that lets the target run translated code, and is asleep nearly always.
 //!
-//! `supervisor` waits for stops; each kind of stop has its module:
+//! `backend` starts runs. `supervisor` waits for stops; each kind of stop has its module:
 //! - `traps`: translated code has come to an exit that leads nowhere yet. `translating` finds or makes the next unit.
 //! - `slow`: one instruction in the guest's own state, for what can't be translated.
 //! - `calls`: system calls, executed by the guest's own `syscall` instruction; `mappings` and `emulated` are the special ones.
@@ -9,15 +9,19 @@
 //! - `signals`: delivery at unit boundaries, which `boundary` runs to; `faults`: precise faults in translated code.
 //!
 //! Below them: `area` (memory that we map into the target), `pages` (guest code and its protection), `guest` (from the state of
-//! the machine to that of the guest and back), `thread`, `report` (to the statistics process).
+//! the machine to that of the guest and back), `thread`, `report` (to the statistics process, which `collector` knows).
+//! `budget` counts instructions, so that a thread can be stopped after any number of them.
 //!
 //! Invariant: outside translated code a thread has the guest's own registers, rip included, so that whatever the kernel does
 //! to it (signal frames, restarted calls, new threads and children, core dumps) is what it would do natively.
 
 mod area;
+mod backend;
 mod births;
 mod boundary;
+mod budget;
 mod calls;
+mod collector;
 mod emulated;
 mod ends;
 mod error;
@@ -29,6 +33,7 @@ mod mappings;
 mod masks;
 mod pages;
 mod report;
+mod seek;
 mod signals;
 mod slow;
 mod supervisor;
@@ -37,4 +42,5 @@ mod translating;
 mod traps;
 mod wild;
 
-pub use supervisor::Translator;
+pub use backend::Translator;
+pub use seek::TranslatorEngine;

@@ -210,7 +210,7 @@ impl Supervisor<'_> {
     fn send_mappings(&mut self, map: &[Mapping]) -> Result<()> {
         let ours = |mapping: &&Mapping| !self.areas.is_ours(mapping.start);
         let mappings = map.iter().filter(ours).map(described).collect();
-        Ok(self.stats.send(&Message::Mappings(mappings))?)
+        Ok(self.stats.send(|| Message::Mappings(mappings))?)
     }
 
     /// Sends the map as it is now, if it can still be read.

@@ -1,7 +1,7 @@
 //! What the supervisor tells the statistics process about a thread.
 
 use fits_stats::facts::MAX_BLOCK;
-use fits_stats::protocol::{Event, Level, Message, Step};
+use fits_stats::protocol::{Event, Message, Step};
 use fits_stats::template::Prefix;
 use fits_tracer::ptrace::Registers;
 
@@ -9,13 +9,15 @@ use super::area::{cursor_address, cursor_at};
 use super::error::Result;
 use super::supervisor::Supervisor;
 use super::thread::Thread;
+use crate::mode::Mode;
 
 impl Supervisor<'_> {
     /// Reports an event of a thread that is outside translated code.
     pub(super) fn event(&mut self, thread: &mut Thread, event: Event) -> Result<()> {
-        match thread.cursor {
-            Some(cursor) => thread.cursor = Some(self.stats.append_event(cursor, &event)?),
-            None => self.stats.send(&Message::Event(thread.number, event))?,
+        let number = thread.number;
+        match (&mut thread.cursor, self.stats.rows_mut()) {
+            (Some(cursor), Some(stats)) => *cursor = stats.append_event(*cursor, &event)?,
+            _ => self.stats.send(|| Message::Event(number, event))?,
         }
         Ok(())
     }
@@ -46,6 +48,8 @@ impl Supervisor<'_> {
             },
         };
         self.options.progress.add(1);
+        thread.budget.retired += 1;
+        self.note_executed(thread, step.pc);
         self.event(thread, Event::Step(Box::new(step)))?;
         thread.prefix = Some(prefix);
         if ends_block || prefix.instructions >= MAX_BLOCK {
@@ -84,17 +88,20 @@ impl Supervisor<'_> {
 
     /// Tells the fs base if it has changed.
     pub(super) fn note_fs_base(&mut self, thread: &mut Thread, guest: &Registers) -> Result<()> {
-        if self.options.level == Level::Full && thread.fs_base != guest.fs_base {
+        if self.mode == Mode::Full && thread.fs_base != guest.fs_base {
             thread.fs_base = guest.fs_base;
             self.event(thread, Event::FsBase(guest.fs_base))?;
         }
         Ok(())
     }
 
-    /// The thread has left translated code; `address` is its row cursor.
+    /// The thread has left translated code; `address` is its row cursor, or its budget.
     pub(super) fn leave_rows(&mut self, thread: &mut Thread, address: u64) -> Result<()> {
-        if self.options.level == Level::Full {
-            let layout = self.stats.layout();
+        if self.mode == Mode::Budget {
+            thread.budget.left_at(&thread.area, address);
+        }
+        if let Some(stats) = self.stats.rows() {
+            let layout = stats.layout();
             thread.cursor = cursor_at(layout, &thread.area, address);
             if thread.cursor.is_none() {
                 return Err(super::error::RuntimeError::Unsupported {
@@ -106,9 +113,12 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// The address of the thread's row cursor.
-    pub(super) fn row_cursor(&self, thread: &Thread) -> Option<u64> {
-        let layout = self.stats.layout();
+    /// What r15 must be in translated code: the address of the thread's row cursor, or its budget.
+    pub(super) fn cursor(&self, thread: &mut Thread) -> Option<u64> {
+        if self.mode == Mode::Budget {
+            return Some(self.budget_register(thread));
+        }
+        let layout = self.stats.rows()?.layout();
         thread
             .cursor
             .map(|cursor| cursor_address(layout, &thread.area, cursor))
@@ -116,13 +126,13 @@ impl Supervisor<'_> {
 
     /// Sends what the thread has counted since the last time.
     pub(super) fn send_counts(&mut self, thread: &Thread) -> Result<()> {
-        if self.options.level != Level::Counts {
+        if self.mode != Mode::Counts {
             return Ok(());
         }
         let counts = thread.area.take_counts(self.cache.unit_count());
         if !counts.is_empty() {
             self.stats
-                .send(&Message::Executions(thread.number, counts))?;
+                .send(|| Message::Executions(thread.number, counts))?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The slow path: one instruction in the guest's own state, at its own address, by a native single step.
 
-use fits_stats::protocol::{Level, Step};
+use fits_stats::protocol::Step;
 use fits_tracer::ptrace::{Registers, Resume, Stop, Stopped, Waited, XState, interrupt, wait_for};
 use fits_tracer::step::{Decoded, Kind, Pending, View};
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use super::guest::{Halted, NO_CALL, TRAP_FLAG};
 use super::masks::{SEGV_BIT, unblock_forced};
 use super::supervisor::Supervisor;
 use super::thread::{Doing, Thread};
+use crate::mode::Mode;
 
 impl Supervisor<'_> {
     /// Executes the instruction at `guest.rip`.
@@ -140,7 +141,7 @@ impl Supervisor<'_> {
         decoded: &Rc<Decoded>,
         guest: &Registers,
     ) -> Result<Pending> {
-        let level = self.options.level;
+        let level = self.mode.level();
         let xstate = self.extended(stopped, decoded.extended_before())?;
         let view = View {
             registers: guest,
@@ -172,7 +173,7 @@ impl Supervisor<'_> {
     }
 
     fn extended(&self, stopped: &Stopped, wanted: bool) -> Result<Option<XState>> {
-        if wanted && self.options.level == Level::Full {
+        if wanted && self.mode == Mode::Full {
             return Ok(Some(stopped.xstate()?));
         }
         Ok(None)

@@ -1,101 +1,37 @@
 //! The supervisor itself: what it knows, and its loop.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, VecDeque};
 
-use fits_stats::client::StatsProcess;
 use fits_stats::protocol::{Crash, ThreadNumber};
-use fits_tracer::backend::{Backend, BackendError, Ended, Outcome, RunOptions};
-use fits_tracer::process::{
-    Command, CpuTime, Launched, PidPlan, VirtualRandom, end_forwarding, forward_signals, wake_every,
-};
-use fits_tracer::ptrace::{Event, Memory, Options, Resume, Stop, Stopped, Waited, wait_any};
+use fits_tracer::backend::{Ended, RunOptions};
+use fits_tracer::process::{PidPlan, VirtualRandom};
+use fits_tracer::ptrace::{Event, Memory, Resume, Stop, Stopped, Waited, wait_any};
 use fits_tracer::step::DecodeCache;
 use nix::unistd::Pid;
 use rustc_hash::FxHashMap;
 
 use super::area::Areas;
 use super::births::{Newborn, is_birth};
-use super::error::{NAME, Result, RuntimeError};
+use super::budget::Search;
+use super::collector::Collector;
+use super::error::{Result, RuntimeError};
 use super::hot::Hot;
 use super::pages::GuestPages;
 use super::thread::{Doing, Thread};
 use crate::cache::{Cache, CacheError};
-
-/// The translating backend.
-#[derive(Debug, Default)]
-pub struct Translator;
-
-impl Backend for Translator {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn run(
-        &mut self,
-        command: &Command,
-        options: &RunOptions,
-        stats: &mut StatsProcess,
-    ) -> Result<Outcome, BackendError> {
-        if options.follow_forks {
-            let message = "it does not follow forks: use --backend ptrace for that";
-            return Err(BackendError::Engine(message.to_owned()));
-        }
-        options.cpus.pin_tracer();
-        let tracing = Options::SYSGOOD
-            | Options::FORK
-            | Options::VFORK
-            | Options::CLONE
-            | Options::EXEC
-            | Options::EXIT
-            | Options::EXIT_KILL;
-        let started = Instant::now();
-        let cpu_before = CpuTime::of_children();
-        let launched = command.launch(tracing, options.environment, &options.cpus)?;
-        let executable = launched.executable.clone();
-        let pid = launched.pid.as_raw();
-        // Failing leaves us with the default: a signal ends us, and the target with us.
-        let _ = forward_signals(launched.pid);
-        let Launched {
-            stopped,
-            pids,
-            warnings,
-            ..
-        } = launched;
-        let mut supervisor = Supervisor::new(options, stats, launched.pid, pids)?;
-        supervisor.warnings = warnings;
-        let ended = supervisor.run(stopped);
-        if ended.is_err() {
-            supervisor.kill_all();
-        }
-        end_forwarding();
-        let _ = wake_every(Duration::ZERO);
-        let ended = ended?;
-        let crash = supervisor.crash.filter(
-            |crash| matches!(ended, Ended::Signaled { signal, .. } if signal == crash.signal),
-        );
-        // It is large, and nobody need wait for it to be taken apart.
-        let cache = supervisor.cache;
-        std::thread::spawn(move || drop(cache));
-        let mut warnings = supervisor.warnings;
-        warnings.extend(supervisor.pids.warning());
-        warnings.dedup();
-        Ok(Outcome {
-            ended,
-            crash,
-            executable,
-            pid,
-            wall_seconds: started.elapsed().as_secs_f64(),
-            cpu: CpuTime::of_children().since(cpu_before),
-            warnings,
-        })
-    }
-}
+use crate::mode::Mode;
 
 /// The tracer of one run.
 pub(super) struct Supervisor<'a> {
     pub(super) options: &'a RunOptions,
-    pub(super) stats: &'a mut StatsProcess,
+    pub(super) mode: Mode,
+    pub(super) stats: Collector<'a>,
+    /// Mode `budget`: what the run is made for.
+    pub(super) search: Search,
+    /// The thread that stands where the run was to stop.
+    pub(super) held: Option<Stopped>,
+    /// Instructions that threads retired which have ended, by number (mode `budget`).
+    pub(super) instructions: BTreeMap<ThreadNumber, u64>,
     pub(super) cache: Cache,
     pub(super) code: GuestPages,
     pub(super) areas: Areas,
@@ -116,15 +52,20 @@ pub(super) struct Supervisor<'a> {
 }
 
 impl<'a> Supervisor<'a> {
-    fn new(
+    pub(super) fn new(
         options: &'a RunOptions,
-        stats: &'a mut StatsProcess,
+        mode: Mode,
+        stats: Collector<'a>,
         leader: Pid,
         pids: PidPlan,
     ) -> Result<Self> {
         Ok(Self {
             options,
+            mode,
             stats,
+            search: Search::default(),
+            held: None,
+            instructions: BTreeMap::new(),
             cache: Cache::new()?,
             code: GuestPages::new(Memory::open(leader)?),
             areas: Areas::new().map_err(CacheError::Memory)?,
@@ -142,10 +83,14 @@ impl<'a> Supervisor<'a> {
         })
     }
 
-    fn run(&mut self, stopped: Stopped) -> Result<Ended> {
+    /// Runs the program to its end, or to where the search ends: `None`.
+    pub(super) fn run(&mut self, stopped: Stopped) -> Result<Option<Ended>> {
         self.start(stopped)?;
         self.watch_counters();
         loop {
+            if self.held.is_some() {
+                return Ok(None);
+            }
             let Some(waited) = self.wait()? else {
                 continue;
             };
@@ -158,7 +103,7 @@ impl<'a> Supervisor<'a> {
                 Waited::Signaled { tid, signal, core } => (tid, Ended::Signaled { signal, core }),
             };
             if let Some(ended) = self.on_gone(tid, ended)? {
-                return Ok(ended);
+                return Ok(Some(ended));
             }
         }
     }

@@ -8,8 +8,10 @@ use fits_stats::ring::Cursor;
 use fits_stats::template::Prefix;
 use fits_tracer::ptrace::{Resume, SigInfo};
 use nix::unistd::Pid;
+use rustc_hash::FxHashMap;
 
 use super::area::Area;
+use super::budget::Budget;
 use super::masks::changes_mask;
 
 /// A traced thread.
@@ -35,6 +37,10 @@ pub(super) struct Thread {
     pub(super) own_affinity: bool,
     /// The alternate signal stack.
     pub(super) alternate: Range<u64>,
+    /// Mode `budget`: what it has retired, and may.
+    pub(super) budget: Budget,
+    /// How often it has executed marked instructions outside translated code, or in units that it did not come to the end of.
+    pub(super) stepped: FxHashMap<u64, u64>,
     /// What signals that we had to send again looked like.
     pub(super) sent_again: Vec<SigInfo>,
 }
@@ -82,6 +88,8 @@ impl Thread {
             blocked: 0,
             own_affinity: false,
             alternate: 0..0,
+            budget: Budget::default(),
+            stepped: FxHashMap::default(),
             sent_again: Vec::new(),
         }
     }

@@ -41,10 +41,10 @@ impl Supervisor<'_> {
             pc,
             prefix,
             host: self.cache.next_host(zone)?,
-            level: self.options.level,
+            mode: self.mode,
             virtual_tsc: self.options.environment.is_controlled(),
         };
-        let unit = translate::unit(&self.code, &request)?;
+        let unit = translate::unit(&self.translatable(), &request)?;
         if unit.template.instructions.is_empty() {
             let known = match unit.exits.first().map(|exit| exit.kind) {
                 Some(ExitKind::Syscall(_)) => Known::Syscall,
@@ -54,8 +54,9 @@ impl Supervisor<'_> {
             return Ok(known);
         }
         let (id, templates) = self.cache.insert(zone, unit)?;
+        self.note_unit(id);
         for template in templates {
-            self.stats.send(&Message::Unit(Box::new(template)))?;
+            self.stats.send(|| Message::Unit(Box::new(template)))?;
         }
         Ok(Known::Unit(id))
     }

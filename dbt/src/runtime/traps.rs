@@ -2,7 +2,6 @@
 
 use std::mem::offset_of;
 
-use fits_stats::protocol::Level;
 use fits_stats::template::UnitId;
 use fits_tracer::ptrace::{Registers, Resume, Stopped};
 
@@ -160,7 +159,7 @@ impl Supervisor<'_> {
     ) -> Result<Registers> {
         let host = stopped.registers()?;
         let mut moved = Vec::new();
-        if self.options.level == Level::Full {
+        if self.mode.takes_r15() {
             moved.push(at_home(R15));
         }
         if self.is_indirect(left) {
@@ -194,6 +193,12 @@ impl Supervisor<'_> {
         mut guest: Registers,
     ) -> Result<()> {
         loop {
+            if self.is_over(thread, &guest) {
+                stopped.set_registers(&guest)?;
+                thread.doing = Doing::Native;
+                self.held = Some(stopped);
+                return Ok(());
+            }
             self.note_fs_base(thread, &guest)?;
             if guest.eflags & TRAP_FLAG != 0 {
                 match self.slow(thread, stopped, guest)? {
@@ -204,8 +209,14 @@ impl Supervisor<'_> {
             }
             let key = (guest.rip, thread.prefix);
             let next = match self.find(&mut stopped, key) {
-                Ok(Known::Unit(id)) => return self.enter(thread, stopped, guest, id),
+                Ok(Known::Unit(id)) if self.may_enter(thread, id) => {
+                    return self.enter(thread, stopped, guest, id);
+                }
+                Ok(Known::Unit(_)) => self.slow(thread, stopped, guest)?,
                 Ok(Known::Syscall) => self.call(thread, stopped, guest)?,
+                Ok(Known::Slow) if self.is_marked_call(guest.rip) => {
+                    self.call(thread, stopped, guest)?
+                }
                 Ok(Known::Slow) => self.slow(thread, stopped, guest)?,
                 Err(error) if error.is_full() => {
                     self.flush()?;
@@ -241,7 +252,7 @@ impl Supervisor<'_> {
         id: UnitId,
     ) -> Result<()> {
         let mut host = guest;
-        if let Some(cursor) = self.row_cursor(thread) {
+        if let Some(cursor) = self.cursor(thread) {
             thread.area.set_home(R15, guest.r15);
             host.r15 = cursor;
         }

@@ -4,7 +4,6 @@
 //! misses the lookup tables. So it is taken back, and executed once more, natively.
 //! What is not restored is the word below the stack pointer that a wild call overwrites.
 
-use fits_stats::protocol::Level;
 use fits_stats::template::{ROW_ALIGN, UnitId};
 use fits_tracer::ptrace::Registers;
 
@@ -14,6 +13,7 @@ use super::supervisor::Supervisor;
 use super::thread::Thread;
 use super::traps::{Left, at_home};
 use crate::layout::WILD;
+use crate::mode::Mode;
 
 impl Supervisor<'_> {
     /// Whether a thread has left its unit by a branch to where no code can be.
@@ -33,23 +33,29 @@ impl Supervisor<'_> {
             pc: target,
         };
         let (mut machine, mut moved) = (*host, vec![at_home(RCX)]);
-        let id = match self.options.level {
-            Level::Counts => thread.area.source(),
-            Level::Full => {
-                moved.push(at_home(R15));
-                self.leave_rows(thread, host.r15)?;
-                self.last_row(thread).ok_or_else(lost)?
-            }
+        if self.mode.takes_r15() {
+            moved.push(at_home(R15));
+        }
+        let id = if self.mode == Mode::Full {
+            self.leave_rows(thread, host.r15)?;
+            self.last_row(thread).ok_or_else(lost)?
+        } else {
+            thread.area.source()
         };
         let unit = self.cache.unit(id).ok_or_else(lost)?;
         let executed = (unit.instructions.len() as u32).saturating_sub(1);
         let pc = *unit.instructions.last().ok_or_else(lost)?;
-        let (prefix, row_bytes) = (unit.prefix, u64::from(unit.row_bytes));
+        // By how much the unit has moved what is in r15.
+        let advance = match self.mode {
+            Mode::Budget => (unit.instructions.len() as u64).wrapping_neg(),
+            Mode::Counts | Mode::Full => u64::from(unit.row_bytes),
+        };
+        let prefix = unit.prefix;
         let bytes = self.code.instruction(pc);
         let branch = self.decode.decode(pc, &bytes).ok_or_else(lost)?;
         let increment = i64::from(branch.instruction.stack_pointer_increment());
         *register(&mut machine, RSP) = host.rsp.wrapping_sub(increment as u64);
-        self.leave_rows(thread, host.r15.wrapping_sub(row_bytes))?;
+        self.leave_rows(thread, host.r15.wrapping_sub(advance))?;
         thread.prefix = prefix;
         self.interrupted(thread, id, executed, true)?;
         Ok(state(thread, &machine, &moved, pc))
@@ -57,7 +63,7 @@ impl Supervisor<'_> {
 
     /// The unit of the row before the thread's cursor.
     fn last_row(&self, thread: &Thread) -> Option<UnitId> {
-        let rows = self.stats.written(thread.cursor?);
+        let rows = self.stats.rows()?.written(thread.cursor?);
         let (mut at, mut last) = (0, None);
         while let Some(header) = rows.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
             let header = u32::from_le_bytes(*header);

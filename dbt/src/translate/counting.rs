@@ -32,6 +32,15 @@ enum Way {
 
 /// Emits the unit.
 pub(super) fn body(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateError> {
+    instructions(writer, plan, true)
+}
+
+/// Emits the unit's instructions and the ways out, the count of its execution among them if `counted`.
+pub(super) fn instructions(
+    writer: &mut Writer,
+    plan: &Plan,
+    counted: bool,
+) -> Result<(), TranslateError> {
     let guests = &plan.block.guests;
     // Whoever leaves by a side must not have been counted.
     let from = guests
@@ -42,7 +51,7 @@ pub(super) fn body(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateErro
     let place = from + place;
     for (number, guest) in guests.iter().enumerate() {
         writer.point(number);
-        if number == place {
+        if counted && number == place {
             count(writer, number, way);
         }
         if !guest.facts.ends_block {

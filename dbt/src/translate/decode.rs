@@ -2,9 +2,9 @@
 //! needs the slow path.
 
 use super::loads::is_beyond_capture;
+use crate::mode::Mode;
 use crate::unit::{GuestCode, Request};
 use fits_stats::facts::{Facts, MAX_BLOCK, ends_block};
-use fits_stats::protocol::Level;
 use iced_x86::{
     CodeSize, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
     OpKind, Register,
@@ -81,7 +81,7 @@ const MAX_TRACE: usize = 128;
 pub(super) fn trace(code: &dyn GuestCode, request: &Request, path: &[u64]) -> Block {
     let mut trace = block(code, request);
     for &pc in path {
-        if !leads_to(&trace, pc) {
+        if code.is_marked(pc) || !leads_to(&trace, pc) {
             break;
         }
         let next = block(
@@ -138,6 +138,9 @@ pub(super) fn block(code: &dyn GuestCode, request: &Request) -> Block {
         if guests.len() == room as usize {
             break End::Cap(pc);
         }
+        if !guests.is_empty() && code.is_marked(pc) {
+            break End::Cut(pc);
+        }
         let bytes = source.at(pc);
         let instruction = Decoder::with_ip(64, bytes, pc, DecoderOptions::NONE).decode();
         if instruction.is_invalid() {
@@ -164,7 +167,7 @@ pub(super) fn block(code: &dyn GuestCode, request: &Request) -> Block {
             facts,
             goes_on: false,
         };
-        if request.level == Level::Full && is_beyond_capture(&guest) {
+        if request.mode == Mode::Full && is_beyond_capture(&guest) {
             break End::Slow(pc);
         }
         pc = instruction.next_ip();

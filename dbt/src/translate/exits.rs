@@ -12,8 +12,8 @@ use super::sides;
 use super::stubs::check;
 use super::writer::Writer;
 use crate::layout::{LOOKUP_JUMP, LOOKUP_RETURN, SOURCE, TARGET, home};
+use crate::mode::Mode;
 use crate::unit::{ExitKind, Place};
-use fits_stats::protocol::Level;
 use fits_stats::template::row_header;
 use iced_x86::{ConditionCode, Mnemonic, OpKind};
 
@@ -58,7 +58,7 @@ pub(super) fn load_target(
     Ok(())
 }
 
-/// Gives the unit's own registers back: the row ends with its header, the cursor goes to r15.
+/// Gives the unit's own registers back after `number` instructions: the row ends with its header, the cursor goes to r15.
 pub(super) fn epilogue(writer: &mut Writer, plan: &Plan, number: usize) {
     if writer.row_bytes > 0 {
         let header = row_header(writer.leaving_as, writer.row_bytes as usize);
@@ -68,21 +68,24 @@ pub(super) fn epilogue(writer: &mut Writer, plan: &Plan, number: usize) {
         writer.asm.restore(scratch);
         writer.settle(number, scratch);
     }
-    if writer.row_bytes == 0 {
+    let advance = match writer.request.mode {
+        Mode::Budget => -(number as i32),
+        Mode::Counts | Mode::Full => writer.row_bytes as i32,
+    };
+    if advance == 0 {
         return;
     }
-    let row = writer.row_bytes as i32;
     if plan.displaces_cursor() {
         if plan.writes_r15() {
             writer.asm.store_context(home(R15), R15);
         }
         writer.displace(number, R15, Place::Home);
-        writer.asm.add(R15, plan.cursor, row);
+        writer.asm.add(R15, plan.cursor, advance);
         writer.asm.restore(plan.cursor);
         writer.settle(number, plan.cursor);
         writer.cursor_in(number, R15);
     } else {
-        writer.asm.add(R15, R15, row);
+        writer.asm.add(R15, R15, advance);
     }
 }
 
@@ -160,7 +163,7 @@ fn indirect(writer: &mut Writer, plan: &Plan, number: usize) {
 
 /// Leaves the unit's number for the case that the branch turns out to fault. At level `full` the row says it.
 fn name_source(writer: &mut Writer) {
-    if writer.request.level == Level::Counts {
+    if writer.request.mode != Mode::Full {
         let id = writer.request.id;
         writer.asm.store_context_constant(SOURCE, id);
     }

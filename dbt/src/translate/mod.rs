@@ -2,11 +2,12 @@
 //!
 //! The stages, one module each: [`decode`] finds the unit's instructions; [`registers`] picks the host registers that
 //! it may use for itself; [`write`](self::writer) copies the instructions with only what must change changed, with
-//! [`counting`] or [`tracing`] in between; [`exits`] leads out of it. [`assembler`] knows the encodings,
+//! [`counting`], [`tracing`] or [`budget`] in between; [`exits`] leads out of it. [`assembler`] knows the encodings,
 //! [`bits`] follows values through instructions that only move bits, and [`stubs`](mod@stubs) are the pieces of host code that belong to no unit.
 
 mod assembler;
 mod bits;
+mod budget;
 mod capture;
 mod counting;
 mod decode;
@@ -22,8 +23,8 @@ mod writer;
 
 pub use stubs::{Stubs, jump_entry, return_entry, stubs};
 
+use crate::mode::Mode;
 use crate::unit::{GuestCode, Request, Unit};
-use fits_stats::protocol::Level;
 
 /// Why a unit could not be translated.
 #[derive(Debug, thiserror::Error)]
@@ -69,11 +70,12 @@ pub fn trace(
 }
 
 fn emit(block: decode::Block, request: &Request) -> Result<Unit, TranslateError> {
-    let plan = registers::assign(block, request.level);
+    let plan = registers::assign(block, request.mode);
     let mut writer = writer::Writer::new(request);
-    match request.level {
-        Level::Counts => counting::body(&mut writer, &plan)?,
-        Level::Full => tracing::body(&mut writer, &plan)?,
+    match request.mode {
+        Mode::Counts => counting::body(&mut writer, &plan)?,
+        Mode::Full => tracing::body(&mut writer, &plan)?,
+        Mode::Budget => budget::body(&mut writer, &plan)?,
     }
     writer.finish(&plan)
 }

@@ -1,11 +1,11 @@
 //! Which host registers a unit may use for itself.
 //!
-//! A unit of level `full` needs a *cursor*, the address of its row, and a *scratch* register. At its boundaries the
-//! cursor is in r15. A unit that doesn't use r15 leaves it there; another one moves it to a register that none of its
+//! A unit of mode `full` needs a *cursor*, the address of its row, and a *scratch* register; one of mode `budget` has its budget in place
+//! of the cursor. At its boundaries the cursor is in r15. A unit that doesn't use r15 leaves it there; another one moves it to a register that none of its
 //! instructions uses. Where too few are free, the unit is cut before the instruction that takes the last one.
 
 use super::decode::{Block, Guest};
-use fits_stats::protocol::Level;
+use crate::mode::Mode;
 use fits_stats::register::Reg;
 use fits_stats::template::{ROW_ALIGN, ROW_HEADER, ROW_LIMIT};
 use iced_x86::{OpKind, Register};
@@ -58,14 +58,14 @@ impl Set {
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) block: Block,
-    /// Where the cursor is inside the unit (level `full`).
+    /// Where the cursor, or the budget, is inside the unit (modes `full` and `budget`).
     pub(super) cursor: u8,
     /// Free for capturing values (level `full`).
     pub(super) scratch: u8,
 }
 
 impl Plan {
-    /// The unit uses the guest's r15 (level `full`).
+    /// The unit uses the guest's r15 (modes `full` and `budget`).
     pub(super) fn displaces_cursor(&self) -> bool {
         self.cursor != R15
     }
@@ -130,21 +130,31 @@ fn row_need(guest: &Guest) -> usize {
 }
 
 /// Picks the registers, and cuts the block where they run out.
-pub(super) fn assign(mut block: Block, level: Level) -> Plan {
-    if level == Level::Counts {
-        return Plan {
-            block,
-            cursor: R15,
-            scratch: RCX,
-        };
-    }
+pub(super) fn assign(mut block: Block, mode: Mode) -> Plan {
     let mut all = Set::default();
+    let scratches = match mode {
+        Mode::Counts => {
+            return Plan {
+                block,
+                cursor: R15,
+                scratch: RCX,
+            };
+        }
+        Mode::Full => 1,
+        Mode::Budget => {
+            // For the count.
+            all.insert(RCX);
+            0
+        }
+    };
     let mut fits = 0;
     let mut row = ROW_HEADER + ROW_ALIGN;
     for guest in &block.guests {
         let with = all.union(used(guest));
-        row += row_need(guest);
-        if row > ROW_LIMIT || with.free().count() < if with.contains(R15) { 2 } else { 1 } {
+        if mode == Mode::Full {
+            row += row_need(guest);
+        }
+        if row > ROW_LIMIT || with.free().count() < scratches + usize::from(with.contains(R15)) {
             break;
         }
         all = with;
@@ -152,7 +162,10 @@ pub(super) fn assign(mut block: Block, level: Level) -> Plan {
     }
     block.truncate(fits);
     let mut free = all.free();
-    let scratch = free.next().unwrap_or(RCX);
+    let scratch = match mode {
+        Mode::Full => free.next().unwrap_or(RCX),
+        _ => RCX,
+    };
     let cursor = if all.contains(R15) {
         free.next().unwrap_or(R15)
     } else {

@@ -9,8 +9,8 @@ use super::counting;
 use super::exits::{JMP, condition, direct, epilogue};
 use super::registers::Plan;
 use super::writer::Writer;
+use crate::mode::Mode;
 use crate::unit::Moved;
-use fits_stats::protocol::Level;
 use fits_stats::template::{UnitId, UnitTemplate};
 use iced_x86::Instruction;
 
@@ -101,7 +101,7 @@ pub(super) fn emit(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateErro
         writer.row_bytes = side.row_bytes;
         writer.leaving_as = side.id;
         epilogue(writer, plan, side.executed);
-        if writer.request.level == Level::Counts {
+        if writer.request.mode == Mode::Counts {
             counting::at_side(writer, side.executed, side.id);
         }
         direct(writer, JMP, side.target);

@@ -22,7 +22,7 @@ impl GuestCode for Code {
 
 const PC: u64 = 0x5555_5555_5000;
 
-pub(super) fn translate(bytes: &[u8], level: Level) -> Unit {
+pub(super) fn translate(bytes: &[u8], mode: Mode) -> Unit {
     let code = Code {
         pc: PC,
         bytes: bytes.to_vec(),
@@ -33,7 +33,7 @@ pub(super) fn translate(bytes: &[u8], level: Level) -> Unit {
         pc: PC,
         prefix: None,
         host,
-        level,
+        mode,
         virtual_tsc: true,
     };
     unit(&code, &request).expect("the unit translates")
@@ -64,7 +64,7 @@ fn kinds(unit: &Unit) -> Vec<ExitKind> {
 #[test]
 fn a_compare_hides_the_counter() {
     // mov eax,[rdi]; cmp eax,ebx; jne +2
-    let unit = translate(&[0x8b, 0x07, 0x39, 0xd8, 0x75, 0x02], Level::Counts);
+    let unit = translate(&[0x8b, 0x07, 0x39, 0xd8, 0x75, 0x02], Mode::Counts);
     let text = text(&unit);
     assert_eq!(text[0], "mov eax,[rdi]");
     assert_eq!(text[1], "inc qword ptr gs:[200038h]");
@@ -78,7 +78,7 @@ fn a_compare_hides_the_counter() {
 
 #[test]
 fn a_call_uses_the_return_predictor_and_hides_it() {
-    let unit = translate(&[0xe8, 0x10, 0, 0, 0], Level::Counts);
+    let unit = translate(&[0xe8, 0x10, 0, 0, 0], Mode::Counts);
     let text = text(&unit);
     assert_eq!(unit.landings.len(), 1);
     assert_eq!(unit.landings[0].0, PC + 5);
@@ -87,7 +87,7 @@ fn a_call_uses_the_return_predictor_and_hides_it() {
 
 #[test]
 fn a_syscall_ends_the_unit_before_it() {
-    let unit = translate(&[0xb8, 1, 0, 0, 0, 0x0f, 0x05], Level::Counts);
+    let unit = translate(&[0xb8, 1, 0, 0, 0, 0x0f, 0x05], Mode::Counts);
     assert_eq!(kinds(&unit), [ExitKind::Syscall(PC + 5)]);
     let UnitTemplate {
         ends_block,
@@ -100,7 +100,7 @@ fn a_syscall_ends_the_unit_before_it() {
 
 #[test]
 fn unreadable_code_is_left_to_the_slow_path() {
-    let unit = translate(&[], Level::Counts);
+    let unit = translate(&[], Mode::Counts);
     assert_eq!(kinds(&unit), [ExitKind::Slow(PC)]);
     assert!(unit.template.instructions.is_empty());
 }
@@ -109,7 +109,7 @@ fn unreadable_code_is_left_to_the_slow_path() {
 fn full_captures_what_cannot_be_derived() {
     // mov eax,[rdi]; add eax,ebx; shl eax,3; mov [rsi],eax; ret
     let bytes = [0x8b, 0x07, 0x01, 0xd8, 0xc1, 0xe0, 0x03, 0x89, 0x06, 0xc3];
-    let unit = translate(&bytes, Level::Full);
+    let unit = translate(&bytes, Mode::Full);
     let text = text(&unit);
     // The shifted value needs no store of its own.
     let stores = text
@@ -131,7 +131,7 @@ fn full_captures_what_cannot_be_derived() {
 #[test]
 fn a_unit_that_uses_r15_moves_the_cursor() {
     // add r15,[rdi]; jmp r15
-    let unit = translate(&[0x4c, 0x03, 0x3f, 0x41, 0xff, 0xe7], Level::Full);
+    let unit = translate(&[0x4c, 0x03, 0x3f, 0x41, 0xff, 0xe7], Mode::Full);
     let text = text(&unit);
     assert!(
         text.iter().any(|line| line == "mov r15,gs:[78h]"),
@@ -146,7 +146,7 @@ fn a_unit_that_uses_r15_moves_the_cursor() {
 
 #[test]
 fn the_row_header_names_unit_and_length() {
-    let unit = translate(&[0x01, 0xd8, 0xc3], Level::Full);
+    let unit = translate(&[0x01, 0xd8, 0xc3], Mode::Full);
     let header = fits_stats::template::row_header(7, unit.template.row_bytes as usize);
     let text = text(&unit);
     let store = format!("mov dword ptr [r15],{header:X}h");
@@ -162,13 +162,13 @@ fn a_trace_leaves_by_its_side_with_a_template_of_its_own() {
         bytes: bytes.to_vec(),
     };
     let host = 0x5555_0000_0000;
-    for level in [Level::Counts, Level::Full] {
+    for mode in [Mode::Counts, Mode::Full] {
         let request = Request {
             id: 7,
             pc: PC,
             prefix: None,
             host,
-            level,
+            mode,
             virtual_tsc: true,
         };
         let unit = trace(&code, &request, &[PC + 4]).expect("the trace translates");
@@ -188,8 +188,8 @@ fn a_trace_leaves_by_its_side_with_a_template_of_its_own() {
 
 #[test]
 fn a_return_pops_the_guests_address_and_returns_to_the_hosts() {
-    for level in [Level::Counts, Level::Full] {
-        let text = text(&translate(&[0xc3], level));
+    for mode in [Mode::Counts, Mode::Full] {
+        let text = text(&translate(&[0xc3], mode));
         let pop = text
             .iter()
             .position(|line| line == "pop rcx")
@@ -200,4 +200,46 @@ fn a_return_pops_the_guests_address_and_returns_to_the_hosts() {
         assert!(push.is_some_and(|push| push > pop), "{text:#?}");
         assert!(text.iter().any(|line| line == "ret"));
     }
+}
+
+#[test]
+fn a_budget_is_checked_before_and_taken_after() {
+    // add eax,ebx; mov ecx,[rdi]; jne +2
+    let bytes = [0x01, 0xd8, 0x8b, 0x0f, 0x75, 0x02];
+    let text = text(&translate(&bytes, Mode::Budget));
+    assert_eq!(text[0], "mov [r15-3],r15b");
+    let lea = text.iter().position(|line| line == "lea r15,[r15-3]");
+    let jump = text.iter().position(|line| line.starts_with("jne"));
+    assert!(lea.is_some() && lea < jump, "{text:#?}");
+}
+
+#[test]
+fn a_side_takes_what_was_executed() {
+    // add eax,ebx; jne +2; add eax,ecx; ret
+    let code = Code {
+        pc: PC,
+        bytes: vec![0x01, 0xd8, 0x75, 0x02, 0x01, 0xc8, 0xc3],
+    };
+    let request = Request {
+        id: 7,
+        pc: PC,
+        prefix: None,
+        host: 0x5555_0000_0000,
+        mode: Mode::Budget,
+        virtual_tsc: true,
+    };
+    let text = text(&trace(&code, &request, &[PC + 4]).expect("the trace translates"));
+    assert_eq!(text[0], "mov [r15-4],r15b");
+    assert!(
+        text.iter().any(|line| line == "lea r15,[r15-2]"),
+        "{text:#?}"
+    );
+    assert!(
+        text.iter().any(|line| line == "lea r15,[r15-4]"),
+        "{text:#?}"
+    );
+    assert!(
+        !text.iter().any(|line| line.starts_with("inc")),
+        "{text:#?}"
+    );
 }

@@ -4,15 +4,15 @@
 //! wrote is captured. Addresses of memory accesses are made of captured registers.
 
 use super::TranslateError;
+use super::budget;
 use super::capture::Capturer;
 use super::decode::Guest;
 use super::exits;
 use super::loads::{self, Load};
-use super::registers::{Plan, R15, RCX, leaves_indirectly};
+use super::registers::{Plan, RCX, leaves_indirectly};
 use super::semantics;
 use super::sides;
 use super::writer::Writer;
-use crate::unit::Place;
 use fits_stats::facts::{Operand, OperandKind};
 use fits_stats::template::Value;
 use iced_x86::{Mnemonic, OpKind};
@@ -46,14 +46,7 @@ fn prologue(writer: &mut Writer, plan: &Plan) {
     if plan.block.guests.is_empty() {
         return;
     }
-    if plan.displaces_cursor() {
-        writer.asm.save(plan.cursor);
-        writer.displace(0, plan.cursor, Place::Home);
-        writer.asm.mov(plan.cursor, R15);
-        writer.cursor_in(0, plan.cursor);
-        writer.asm.restore(R15);
-        writer.settle(0, R15);
-    }
+    budget::take_cursor(writer, plan);
 }
 
 /// The two values of an operand, as far as they are known.

@@ -7,7 +7,6 @@ use super::registers::{Plan, R15, used};
 use super::sides::Side;
 use crate::layout::{TARGET, TSC, TSC_STEP};
 use crate::unit::{Exit, ExitKind, Moved, Place, Point, Request, Unit};
-use fits_stats::protocol::Level;
 use fits_stats::template::{MemoryAccess, Prefix, UnitId, UnitInstruction, UnitTemplate, Value};
 use iced_x86::{Instruction, MemoryOperand, Mnemonic, Register};
 
@@ -52,8 +51,7 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(request: &'a Request) -> Self {
-        let full = request.level == Level::Full;
-        let moved = if full {
+        let moved = if request.mode.takes_r15() {
             vec![Moved {
                 register: R15,
                 to: Place::Home,
@@ -129,7 +127,7 @@ impl<'a> Writer<'a> {
     /// The code that follows is reached as at a unit's boundary, with `elsewhere` moved as well.
     pub(super) fn at_boundary(&mut self, number: usize, elsewhere: &[(u8, Place)]) {
         self.moved.clear();
-        if self.request.level == Level::Full {
+        if self.request.mode.takes_r15() {
             self.moved.push(Moved {
                 register: R15,
                 to: Place::Home,

@@ -158,7 +158,7 @@ impl Zone {
             pc: key.pc,
             prefix: key.prefix,
             host,
-            level,
+            mode: level.into(),
             virtual_tsc: true,
         };
         let code = Code(&self.code);

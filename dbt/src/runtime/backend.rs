@@ -1,0 +1,142 @@
+//! Runs of the translator: golden runs for the statistics process, and the start and end that all runs share.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use fits_stats::client::StatsProcess;
+use fits_stats::protocol::{Crash, Level};
+use fits_tracer::backend::{Backend, BackendError, Ended, Outcome, RunOptions};
+use fits_tracer::process::{
+    Command, CpuTime, Launched, end_forwarding, forward_signals, wake_every,
+};
+use fits_tracer::ptrace::{Options, Stopped};
+
+use super::collector::Collector;
+use super::error::NAME;
+use super::supervisor::Supervisor;
+use crate::mode::Mode;
+
+/// The translating backend.
+#[derive(Debug, Default)]
+pub struct Translator;
+
+impl Backend for Translator {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn run(
+        &mut self,
+        command: &Command,
+        options: &RunOptions,
+        stats: &mut StatsProcess,
+    ) -> Result<Outcome, BackendError> {
+        if options.follow_forks {
+            let message = "it does not follow forks: use --backend ptrace for that";
+            return Err(BackendError::Engine(message.to_owned()));
+        }
+        let stats = match options.level {
+            Level::Counts => Collector::Messages(stats),
+            Level::Full => Collector::Rows(stats),
+        };
+        let mut run = Run::start(command, options, options.level.into(), stats)?;
+        let ended = run.go_on()?.ok_or_else(|| {
+            BackendError::Engine("a run that seeks nothing has stopped".to_owned())
+        })?;
+        let outcome = Outcome {
+            ended,
+            crash: run.crash(ended),
+            warnings: run.warnings(),
+            executable: run.executable,
+            pid: run.supervisor.leader.as_raw(),
+            wall_seconds: run.started.elapsed().as_secs_f64(),
+            cpu: CpuTime::of_children().since(run.cpu_before),
+        };
+        // It is large, and nobody need wait for it to be taken apart.
+        let cache = run.supervisor.cache;
+        std::thread::spawn(move || drop(cache));
+        Ok(outcome)
+    }
+}
+
+/// A run under way.
+pub(super) struct Run<'a> {
+    pub(super) supervisor: Supervisor<'a>,
+    pub(super) executable: PathBuf,
+    pub(super) started: Instant,
+    pub(super) cpu_before: CpuTime,
+    /// Before its first instruction.
+    stopped: Option<Stopped>,
+}
+
+impl<'a> Run<'a> {
+    /// Starts the program; it stands before its first instruction.
+    pub(super) fn start(
+        command: &Command,
+        options: &'a RunOptions,
+        mode: Mode,
+        stats: Collector<'a>,
+    ) -> Result<Self, BackendError> {
+        options.cpus.pin_tracer();
+        let tracing = Options::SYSGOOD
+            | Options::FORK
+            | Options::VFORK
+            | Options::CLONE
+            | Options::EXEC
+            | Options::EXIT
+            | Options::EXIT_KILL;
+        let started = Instant::now();
+        let cpu_before = CpuTime::of_children();
+        let launched = command.launch(tracing, options.environment, &options.cpus)?;
+        // Failing leaves us with the default: a signal ends us, and the target with us.
+        let _ = forward_signals(launched.pid);
+        let Launched {
+            pid,
+            stopped,
+            executable,
+            pids,
+            warnings,
+        } = launched;
+        let mut supervisor = Supervisor::new(options, mode, stats, pid, pids)?;
+        supervisor.warnings = warnings;
+        Ok(Self {
+            supervisor,
+            executable,
+            started,
+            cpu_before,
+            stopped: Some(stopped),
+        })
+    }
+
+    /// Runs the program to its end, or to where the search ends: `None`. After an error nothing is left of it.
+    pub(super) fn go_on(&mut self) -> Result<Option<Ended>, BackendError> {
+        let Some(stopped) = self.stopped.take() else {
+            return Ok(None);
+        };
+        let ended = self.supervisor.run(stopped);
+        if ended.is_err() {
+            self.supervisor.kill_all();
+        }
+        end_forwarding();
+        let _ = wake_every(Duration::ZERO);
+        Ok(ended?)
+    }
+
+    /// Where the program crashed, if it ended so.
+    pub(super) fn crash(&self, ended: Ended) -> Option<Crash> {
+        let is_it = |crash: &Crash| matches!(ended, Ended::Signaled { signal, .. } if signal == crash.signal);
+        self.supervisor
+            .crash
+            .as_ref()
+            .filter(|&crash| is_it(crash))
+            .cloned()
+    }
+
+    /// What the reader should know.
+    pub(super) fn warnings(&mut self) -> Vec<String> {
+        let mut warnings = std::mem::take(&mut self.supervisor.warnings);
+        warnings.extend(self.supervisor.pids.warning());
+        warnings.dedup();
+        warnings
+    }
+}

@@ -1,0 +1,116 @@
+//! The translator as an engine for fault injection: it counts instructions, finds moments, and brings programs to them.
+
+use std::sync::Arc;
+
+use fits_stats::protocol::Level;
+use fits_tracer::backend::{BackendError, Ended, Progress, RunOptions};
+use fits_tracer::engine::{End, EngineOptions, Found, HowEnded, Landmark};
+use fits_tracer::process::{Command, CpuTime};
+
+use super::backend::Run;
+use super::budget::Search;
+use super::collector::Collector;
+use crate::mode::Mode;
+
+/// The translating engine.
+#[derive(Debug, Default)]
+pub struct TranslatorEngine;
+
+fn run_options(options: &EngineOptions) -> RunOptions {
+    RunOptions {
+        level: Level::Counts,
+        environment: options.environment,
+        follow_forks: false,
+        cpus: options.cpus.clone(),
+        progress: Arc::new(Progress::default()),
+    }
+}
+
+impl TranslatorEngine {
+    /// Runs the program to its end, counting the instructions of each thread.
+    ///
+    /// # Errors
+    /// See [`BackendError`]. A program that crashes is no error.
+    pub fn count(
+        &mut self,
+        command: &Command,
+        options: &EngineOptions,
+    ) -> Result<End, BackendError> {
+        let run_options = run_options(options);
+        let mut run = Run::start(command, &run_options, Mode::Budget, Collector::Nobody)?;
+        match run.go_on()? {
+            Some(ended) => Ok(end(&mut run, ended)),
+            None => Err(BackendError::Engine(
+                "a run that seeks nothing has stopped".to_owned(),
+            )),
+        }
+    }
+
+    /// Runs the program as far as needed to find all landmarks. `None`: the program ended before.
+    ///
+    /// # Errors
+    /// See [`BackendError`]. Accesses of memory can't be searched for.
+    pub fn locate(
+        &mut self,
+        command: &Command,
+        options: &EngineOptions,
+        landmarks: &[Landmark],
+    ) -> Result<Vec<Option<Found>>, BackendError> {
+        if landmarks
+            .iter()
+            .any(|one| matches!(one, Landmark::Access { .. }))
+        {
+            let message =
+                "it does not search for accesses of memory: use --backend ptrace for that";
+            return Err(BackendError::Engine(message.to_owned()));
+        }
+        let landmarks = landmarks.iter().copied();
+        let mut found = search(command, options, Search::of(landmarks, std::iter::empty()))?;
+        // How often a thread has arrived where it stands can only be counted when that is known.
+        let uncounted = |one: &&mut Found| one.arrivals == 0;
+        let mut uncounted: Vec<_> = found.iter_mut().flatten().filter(uncounted).collect();
+        if uncounted.is_empty() {
+            return Ok(found);
+        }
+        let moments = uncounted.iter().map(|one| Landmark::Index(one.moment));
+        let counted = uncounted.iter().map(|one| one.pc);
+        let again = search(command, options, Search::of(moments, counted))?;
+        for (one, again) in uncounted.iter_mut().zip(again) {
+            match again {
+                Some(again) if again.pc == one.pc => one.arrivals = again.arrivals,
+                _ => return Err(BackendError::Engine(NOT_REPRODUCIBLE.to_owned())),
+            }
+        }
+        Ok(found)
+    }
+}
+
+const NOT_REPRODUCIBLE: &str =
+    "two runs of the program did not come to the same instruction: it is not reproducible";
+
+fn search(
+    command: &Command,
+    options: &EngineOptions,
+    search: Search,
+) -> Result<Vec<Option<Found>>, BackendError> {
+    let run_options = run_options(options);
+    let mut run = Run::start(command, &run_options, Mode::Budget, Collector::Nobody)?;
+    run.supervisor.search = search;
+    if run.go_on()?.is_none() {
+        run.supervisor.kill_all();
+    }
+    let wanted = run.supervisor.search.wanted.iter();
+    Ok(wanted.map(|one| one.found).collect())
+}
+
+fn end(run: &mut Run<'_>, ended: Ended) -> End {
+    End {
+        how: HowEnded::Ended(ended),
+        crash: run.crash(ended),
+        executable: run.executable.clone(),
+        cpu: CpuTime::of_children().since(run.cpu_before),
+        wall_seconds: run.started.elapsed().as_secs_f64(),
+        instructions: run.supervisor.instructions.values().copied().collect(),
+        warnings: run.warnings(),
+    }
+}
