@@ -2,6 +2,8 @@
 //!
 //! - [`fault`]: [`fault::Fault`] and its text form.
 //! - [`bits`]: [`bits::Bits`], a value or a mask of up to 512 bits.
+//! - [`experiment`]: a program run with faults in a sandbox, and what became of it.
 
 pub mod bits;
+pub mod experiment;
 pub mod fault;

@@ -1,6 +1,7 @@
 //! `/proc/PID/status`: signal sets, thread group, parent, tracer.
 
 use nix::unistd::Pid;
+use rustc_hash::FxHashMap;
 
 use crate::error::{Error, Result};
 
@@ -84,19 +85,16 @@ pub fn sleeps(tid: Pid) -> bool {
 pub fn descendants(root: Pid) -> Vec<Pid> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let parents: Vec<_> = numbers
-        .filter_map(|pid| Some((pid, status(Pid::from_raw(pid)).ok()?.parent)))
-        .collect();
+    let mut children: FxHashMap<i32, Vec<i32>> = FxHashMap::default();
+    for pid in numbers {
+        if let Ok(status) = status(Pid::from_raw(pid)) {
+            children.entry(status.parent).or_default().push(pid);
+        }
+    }
     let mut found = vec![root.as_raw()];
     let mut done = 0;
     while done < found.len() {
-        let parent = found[done];
-        found.extend(
-            parents
-                .iter()
-                .filter(|entry| entry.1 == parent)
-                .map(|entry| entry.0),
-        );
+        found.extend(children.remove(&found[done]).into_iter().flatten());
         done += 1;
     }
     found.into_iter().skip(1).map(Pid::from_raw).collect()

@@ -113,6 +113,11 @@ fn child(plan: &Plan, argv: &[*const c_char], envp: &[*const c_char]) -> (Step, 
         for limit in plan.limits {
             set_limit(limit);
         }
+        if !plan.limits.is_empty() {
+            // Whoever started us may have ignored the signals of limits, which would make them none.
+            libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
+            libc::signal(libc::SIGXCPU, libc::SIG_DFL);
+        }
         if plan.no_randomisation {
             let old = libc::personality(0xffff_ffff);
             if old < 0 || libc::personality((old | libc::ADDR_NO_RANDOMIZE) as libc::c_ulong) < 0 {

@@ -1,0 +1,366 @@
+//! The worker: a process of fits that runs experiments away from the host, one after the other, each in a process of its own.
+//!
+//! It reads one line of JSON for each job from standard input, first a [`Setup`], and answers each with one line on standard output. For every
+//! job it makes two processes: one that leaves the namespaces, and in them the first process, which is tracer and keeper of everything that the
+//! program starts. A result that a job cannot give (because its process died, say) is a sentence.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use fits_tracer::process::{Command, ResourceLimit, Stdio};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, getppid, setsid};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::limits::HostLimits;
+use super::outputs::{self, Output};
+use super::sandbox::sys::{self, Forked};
+use super::sandbox::{self, Exceeded, Guard, Place, SandboxError, Scope};
+
+/// What a worker is told first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Whether to leave the host's namespaces.
+    pub isolate: bool,
+    /// The working directory of the program.
+    pub working: OsString,
+    /// Further directories that the program may write to, privately.
+    pub writable: Vec<OsString>,
+    /// A folder of the host for kept outputs and private copies.
+    pub store: OsString,
+    /// A file that is the program's standard input, `/dev/null` for none.
+    pub input: OsString,
+    /// The program, as typed.
+    pub program: OsString,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// What it may use.
+    pub limits: HostLimits,
+}
+
+/// The answer to the setup, and to each job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Answer<R> {
+    /// Done.
+    Done(R),
+    /// Why not: one sentence.
+    Failed(String),
+}
+
+/// Why a worker ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+#[error("the worker cannot {what}: {source}")]
+pub struct WorkerError {
+    what: &'static str,
+    source: io::Error,
+}
+
+impl WorkerError {
+    fn new(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { what, source }
+    }
+}
+
+/// Serves jobs until there are no more. The calling process must have one thread only.
+///
+/// # Errors
+/// When the pipes break, or what comes in is not JSON of the right form. A job that fails is no error.
+pub fn serve<J, R>(
+    carry_out: impl Fn(J, &mut Inside) -> Result<R, String>,
+) -> Result<(), WorkerError>
+where
+    J: DeserializeOwned,
+    R: Serialize + DeserializeOwned,
+{
+    attach();
+    let mut lines = io::stdin().lock().lines();
+    let mut next = || {
+        lines
+            .next()
+            .transpose()
+            .map_err(WorkerError::new("read a job"))
+    };
+    let Some(line) = next()? else { return Ok(()) };
+    let malformed = |error: serde_json::Error| WorkerError::new("understand a job")(error.into());
+    let setup: Setup = serde_json::from_str(&line).map_err(malformed)?;
+    let prepared = Prepared::new(setup).map_err(|error| error.to_string());
+    // The setup works if an experiment can begin.
+    let answer = match &prepared {
+        Ok(prepared) => prepared.apart(|_| Ok(())),
+        Err(sentence) => Answer::Failed(sentence.clone()),
+    };
+    reply(&answer)?;
+    let (Answer::Done(()), Ok(prepared)) = (answer, prepared) else {
+        return Ok(());
+    };
+    while let Some(line) = next()? {
+        let job: J = serde_json::from_str(&line).map_err(malformed)?;
+        // The job is moved into the process that carries it out: this one only reads the answer.
+        let mut job = Some(job);
+        let answer: Answer<R> = prepared.apart(|inside| match job.take() {
+            Some(job) => carry_out(job, inside),
+            None => Err("the job was started twice".to_owned()),
+        });
+        reply(&answer)?;
+    }
+    Ok(())
+}
+
+/// Ends when fits does; keys typed at the terminal go to fits alone.
+fn attach() {
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+    // It leads a group already where it was started as one.
+    let _ = setsid();
+}
+
+fn reply<R: Serialize>(answer: &Answer<R>) -> Result<(), WorkerError> {
+    let failed = WorkerError::new("answer");
+    let mut line = match serde_json::to_vec(answer) {
+        Ok(line) => line,
+        Err(error) => return Err(failed(error.into())),
+    };
+    line.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(&line)
+        .and_then(|()| stdout.flush())
+        .map_err(failed)
+}
+
+/// A worker that is where its experiments will be.
+struct Prepared {
+    setup: Setup,
+    /// Opened before the host's files went out of sight.
+    store: File,
+    input: File,
+}
+
+impl Prepared {
+    fn new(setup: Setup) -> Result<Self, SandboxError> {
+        let open = |path: &OsString| {
+            let path = Path::new(path);
+            File::open(path).map_err(|source| SandboxError::Io {
+                what: "open",
+                path: path.to_owned(),
+                source,
+            })
+        };
+        let (store, input) = (open(&setup.store)?, open(&setup.input)?);
+        if setup.isolate {
+            sandbox::enter()?;
+        }
+        Ok(Self {
+            setup,
+            store,
+            input,
+        })
+    }
+
+    /// Runs `work` in a process of its own, in the place where experiments run, and ends all that it started.
+    fn apart<R: Serialize + DeserializeOwned>(
+        &self,
+        work: impl FnOnce(&mut Inside) -> Result<R, String>,
+    ) -> Answer<R> {
+        match self.divide(work) {
+            Ok(answer) => answer,
+            Err(error) => Answer::Failed(format!("the worker cannot start an experiment: {error}")),
+        }
+    }
+
+    fn divide<R: Serialize + DeserializeOwned>(
+        &self,
+        work: impl FnOnce(&mut Inside) -> Result<R, String>,
+    ) -> io::Result<Answer<R>> {
+        let (mut read, write) = io::pipe()?;
+        let worker = Pid::this();
+        match sys::fork()? {
+            Forked::Child => {
+                drop(read);
+                if self.setup.isolate {
+                    self.leave_and(worker, write, work)
+                } else {
+                    self.carry_out(worker, write, work)
+                }
+            }
+            Forked::Parent(child) => {
+                drop(write);
+                let mut text = Vec::new();
+                read.read_to_end(&mut text)?;
+                let status = waitpid(child, None)?;
+                Ok(serde_json::from_slice(&text).unwrap_or_else(|_| Answer::Failed(died(status))))
+            }
+        }
+    }
+
+    /// In the process between: takes new namespaces, in which the next process is the first one.
+    fn leave_and<R: Serialize>(
+        &self,
+        worker: Pid,
+        write: io::PipeWriter,
+        work: impl FnOnce(&mut Inside) -> Result<R, String>,
+    ) -> ! {
+        let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+        if getppid() != worker {
+            sys::exit_now(1);
+        }
+        let own = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC;
+        let between = Pid::this();
+        match unshare(own).and_then(|()| sys::fork()) {
+            Ok(Forked::Child) => {
+                let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+                self.carry_out(between, write, work)
+            }
+            Ok(Forked::Parent(child)) => {
+                drop(write);
+                let status = waitpid(child, None);
+                sys::exit_now(match status {
+                    Ok(WaitStatus::Exited(_, status)) => status,
+                    Ok(WaitStatus::Signaled(_, signal, _)) => 128 + signal as i32,
+                    _ => 1,
+                })
+            }
+            Err(errno) => {
+                let refused: Answer<R> =
+                    Answer::Failed(format!("no namespaces for an experiment: {errno}"));
+                send(write, &refused)
+            }
+        }
+    }
+
+    /// In the process that keeps the program: works and answers.
+    fn carry_out<R: Serialize>(
+        &self,
+        parent: Pid,
+        write: io::PipeWriter,
+        work: impl FnOnce(&mut Inside) -> Result<R, String>,
+    ) -> ! {
+        // In a process namespace of our own the parent has no number.
+        let orphan = !self.setup.isolate && getppid() != parent;
+        if orphan {
+            sys::exit_now(1);
+        }
+        let result = Inside::new(self).and_then(|mut inside| {
+            let result = work(&mut inside);
+            inside.settle();
+            result
+        });
+        let answer = match result {
+            Ok(done) => Answer::Done(done),
+            Err(sentence) => Answer::Failed(sentence),
+        };
+        send(write, &answer)
+    }
+}
+
+fn send<R: Serialize>(mut write: io::PipeWriter, answer: &Answer<R>) -> ! {
+    let sent = serde_json::to_vec(answer).map(|text| write.write_all(&text));
+    sys::exit_now(i32::from(!matches!(sent, Ok(Ok(())))))
+}
+
+fn died(status: WaitStatus) -> String {
+    match status {
+        WaitStatus::Signaled(_, signal, _) => {
+            format!("the process that kept the program was ended by {signal}")
+        }
+        WaitStatus::Exited(_, status) if status > 128 => format!(
+            "the process that kept the program was ended by signal {}",
+            status - 128
+        ),
+        _ => "the process that kept the program failed".to_owned(),
+    }
+}
+
+/// The process that keeps a program under experiment: tracer, and first of its process namespace if it has one.
+#[derive(Debug)]
+pub struct Inside {
+    place: Place,
+    scope: Scope,
+    guard: Guard,
+    setup: Setup,
+    store: PathBuf,
+    input: PathBuf,
+}
+
+impl Inside {
+    fn new(prepared: &Prepared) -> Result<Self, String> {
+        let setup = prepared.setup.clone();
+        let store = PathBuf::from(format!("/proc/self/fd/{}", prepared.store.as_raw_fd()));
+        let input = PathBuf::from(format!("/proc/self/fd/{}", prepared.input.as_raw_fd()));
+        let working = Path::new(&setup.working);
+        let (place, scope) = if setup.isolate {
+            let writable: Vec<_> = setup.writable.iter().map(PathBuf::from).collect();
+            (
+                Place::layered(working, &writable, setup.limits.disk),
+                Scope::Namespace,
+            )
+        } else {
+            // Orphans come to us.
+            let _ = prctl::set_child_subreaper(true);
+            (
+                Place::copied(working, Path::new(&setup.store), setup.limits.disk),
+                Scope::Descendants,
+            )
+        };
+        let guard = Guard::start(scope, setup.limits)
+            .map_err(|error| format!("no thread to watch the program: {error}"))?;
+        Ok(Self {
+            place: place.map_err(|error| error.to_string())?,
+            scope,
+            guard,
+            setup,
+            store,
+            input,
+        })
+    }
+
+    /// The program, ready to run: input from its start, output captured anew, in a session of its own, limited.
+    ///
+    /// # Errors
+    /// When a stream cannot be opened.
+    pub fn command(&self, further: &[ResourceLimit]) -> io::Result<Command> {
+        let mut command = Command::new(&self.setup.program)
+            .args(&self.setup.arguments)
+            .own_session()
+            .limits(self.setup.limits.of_program())
+            .limits(further.iter().copied())
+            .stdio(0, Stdio::File(File::open(&self.input)?.into()));
+        for (number, name) in (1..).zip(outputs::STREAMS) {
+            let file = File::create(self.place.captured().join(name))?;
+            command = command.stdio(number, Stdio::File(file.into()));
+        }
+        Ok(command)
+    }
+
+    /// Ends everything that the program has left, so that nothing changes any more.
+    pub fn settle(&mut self) {
+        self.scope.end_and_reap();
+    }
+
+    /// What it left behind. To be called after [`Inside::settle`].
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn outputs(&self) -> io::Result<Vec<Output>> {
+        self.place.outputs()
+    }
+
+    /// Which limit of the host it was ended for, if any.
+    #[must_use]
+    pub fn exceeded(&self) -> Option<Exceeded> {
+        self.guard.exceeded()
+    }
+
+    /// A folder of the host where things can be kept beyond the experiment.
+    #[must_use]
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+}
