@@ -171,7 +171,7 @@ mod tests {
             content(69_999, Some(7), None, 69_999)
         );
         assert_eq!(
-            differences(&[], &[a.clone()], |_| "".into()).unwrap()[0].what,
+            differences(&[], std::slice::from_ref(&a), |_| "".into()).unwrap()[0].what,
             What::Extra
         );
         assert_eq!(
