@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fits_stats::client::{ClientError, StatsProcess};
 use fits_stats::protocol::{Crash, Level};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::process::{Command, CpuPlan, CpuTime, Environment, StartError};
@@ -88,7 +89,7 @@ impl Progress {
 }
 
 /// How the target ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ended {
     /// It exited with this status.
     Exited(i32),

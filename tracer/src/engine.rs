@@ -6,13 +6,14 @@
 use std::path::PathBuf;
 
 use fits_stats::protocol::{Crash, ThreadNumber};
+use serde::{Deserialize, Serialize};
 
 use crate::backend::{BackendError, Ended};
 use crate::live::Live;
 use crate::process::{Command, CpuPlan, CpuTime, Environment};
 
 /// A point of a run: `thread` has retired `index` instructions, and has not begun the next one (semantics, section 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Moment {
     /// Number of the thread, in order of creation; the first is 0.
     pub thread: ThreadNumber,
@@ -21,7 +22,7 @@ pub struct Moment {
 }
 
 /// How memory is accessed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Access {
     /// By a load.
     Read,
@@ -30,7 +31,7 @@ pub enum Access {
 }
 
 /// What names a moment of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Landmark {
     /// The moment itself; finding it tells what stands there.
     Index(Moment),
@@ -69,7 +70,7 @@ pub enum Landmark {
 }
 
 /// Where a [`Landmark`] lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// The moment.
     pub moment: Moment,
@@ -91,7 +92,7 @@ pub struct EngineOptions {
 }
 
 /// What a program may use before it is ended. `None`: no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// Seconds of processor time of the process, its threads and what it has waited for.
     pub cpu_seconds: Option<f64>,
@@ -100,7 +101,7 @@ pub struct Limits {
 }
 
 /// How a program ended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct End {
     /// How.
     pub how: HowEnded,
@@ -119,7 +120,7 @@ pub struct End {
 }
 
 /// How a program ended, or was ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HowEnded {
     /// By itself.
     Ended(Ended),

@@ -301,13 +301,32 @@ pub fn time_stamp() -> (u64, u32) {
     (value, processor)
 }
 
+/// Undoes [`forward_signals`]: the signals do again what they do by themselves, except where they were ignored.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn restore_signals() -> Result<(), Errno> {
+    TARGET.store(0, Ordering::Relaxed);
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: the struct is a live local; the default action needs no code of ours.
+        unsafe {
+            let mut old: libc::sigaction = std::mem::zeroed();
+            Errno::result(libc::sigaction(signal, std::ptr::null(), &raw mut old))?;
+            if old.sa_sigaction != libc::SIG_IGN {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Stops forwarding: from here on a signal to this process only wakes it.
 pub fn end_forwarding() {
     TARGET.store(0, Ordering::Relaxed);
 }
 
 /// Processor time in seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CpuTime {
     /// In user mode.
     pub user: f64,
