@@ -2,11 +2,15 @@
 
 use std::path::Path;
 use std::process::Command as Build;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fits_dbt::runtime::TranslatorEngine;
 use fits_tracer::backend::Ended;
-use fits_tracer::engine::{EngineOptions, Found, HowEnded, Landmark, Limits, Moment};
-use fits_tracer::process::{Command, CpuPlan, Environment, Stdio};
+use fits_tracer::engine::{
+    Engine, EngineOptions, Found, HowEnded, Landmark, Limits, Moment, Reached,
+};
+use fits_tracer::live::{Live, Stepped};
+use fits_tracer::process::{Command, CpuPlan, Environment, Mapping, Stdio};
 
 fn options() -> EngineOptions {
     EngineOptions {
@@ -32,6 +36,12 @@ fn command(program: impl AsRef<Path>, arguments: &[&str]) -> Command {
         .stdio(1, null(true))
 }
 
+/// Two programs at a time can't have the same process number.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn index(index: u64) -> Landmark {
     Landmark::Index(Moment { thread: 0, index })
 }
@@ -46,6 +56,7 @@ fn arrival(found: &Found) -> Landmark {
 
 #[test]
 fn arrivals_and_indices_name_the_same_moments() {
+    let _alone = alone();
     let gzip = command("/usr/bin/gzip", &["-c", "/etc/services"]);
     let end = TranslatorEngine.count(&gzip, &options()).expect("counted");
     assert_eq!(end.how, HowEnded::Ended(Ended::Exited(0)));
@@ -72,6 +83,7 @@ fn arrivals_and_indices_name_the_same_moments() {
 
 #[test]
 fn what_is_never_reached_is_not_found() {
+    let _alone = alone();
     let program = command("/bin/true", &[]);
     let total = TranslatorEngine
         .count(&program, &options())
@@ -88,6 +100,7 @@ fn what_is_never_reached_is_not_found() {
 
 #[test]
 fn calls_are_found_where_they_are_made() {
+    let _alone = alone();
     let program = command("/bin/echo", &["a"]);
     let call = |number: i64, count| Landmark::Call {
         thread: 0,
@@ -109,6 +122,7 @@ fn calls_are_found_where_they_are_made() {
 
 #[test]
 fn each_thread_has_its_own_count() {
+    let _alone = alone();
     let folder = tempfile::tempdir().expect("a folder");
     let guest = folder.path().join("threads");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/threads.c");
@@ -128,4 +142,104 @@ fn each_thread_has_its_own_count() {
         "{:?}",
         end.instructions
     );
+}
+
+/// Everything that the program could tell apart.
+struct State {
+    registers: String,
+    vectors: Vec<u8>,
+    mappings: Vec<Mapping>,
+    /// The contents of all writable memory.
+    memory: Vec<(u64, Vec<u8>)>,
+}
+
+fn state(live: &Live) -> State {
+    let mappings = live.mappings().expect("mapped");
+    let contents = |one: &Mapping| {
+        let mut bytes = vec![0; (one.end - one.start) as usize];
+        live.memory().read(one.start, &mut bytes).expect("readable");
+        (one.start, bytes)
+    };
+    let mut vectors = live.xstate().expect("xstate").bytes().to_vec();
+    // Which components are in their initial state is no state of its own.
+    vectors[512..520].fill(0);
+    State {
+        registers: format!("{:x?}", live.registers().expect("registers")),
+        vectors,
+        memory: mappings
+            .iter()
+            .filter(|one| one.write)
+            .map(contents)
+            .collect(),
+        mappings,
+    }
+}
+
+#[test]
+fn what_is_reached_is_what_stepping_reaches() {
+    const INDICES: [u64; 7] = [0, 1, 2, 50, 1000, 1001, 20_000];
+    let _alone = alone();
+    let program = command("/bin/echo", &["a", "b"]);
+    let mut stepped = Live::launch(&program, &options()).expect("launched");
+    let mut at = 0;
+    let states = INDICES.map(|index| {
+        while at < index {
+            assert_eq!(stepped.step().expect("a step"), Stepped::Retired);
+            at += 1;
+        }
+        state(&stepped)
+    });
+    drop(stepped);
+    for (index, expected) in INDICES.into_iter().zip(states) {
+        let moment = Moment { thread: 0, index };
+        let reached = TranslatorEngine.reach(&program, &options(), moment);
+        let Reached::At(live) = reached.expect("a run") else {
+            panic!("it ended before {index}");
+        };
+        let found = state(&live);
+        assert_eq!(found.registers, expected.registers, "{index}");
+        assert_eq!(found.vectors, expected.vectors, "{index}");
+        assert_eq!(found.mappings, expected.mappings, "{index}");
+        for ((start, one), other) in found.memory.iter().zip(&expected.memory) {
+            let differing = one
+                .iter()
+                .zip(&other.1)
+                .position(|(one, other)| one != other);
+            assert_eq!(differing, None, "{index}: in the memory at {start:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_program_that_was_reached_goes_on_to_its_end() {
+    let _alone = alone();
+    let gzip = command("/usr/bin/gzip", &["-c", "/etc/services"]);
+    let moment = Moment {
+        thread: 0,
+        index: 100_000,
+    };
+    let Reached::At(mut live) = TranslatorEngine
+        .reach(&gzip, &options(), moment)
+        .expect("a run")
+    else {
+        panic!("it ended before");
+    };
+    let end = live.finish(&Limits::default()).expect("an end");
+    assert_eq!(end.how, HowEnded::Ended(Ended::Exited(0)));
+}
+
+#[test]
+fn who_uses_too_much_is_ended() {
+    let _alone = alone();
+    let sleep = command("/bin/sleep", &["60"]);
+    let limits = Limits {
+        wall_seconds: Some(0.3),
+        ..Limits::default()
+    };
+    let options = EngineOptions {
+        limits,
+        ..options()
+    };
+    let end = TranslatorEngine.count(&sleep, &options).expect("counted");
+    assert_eq!(end.how, HowEnded::WallLimit);
 }

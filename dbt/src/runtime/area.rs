@@ -81,6 +81,11 @@ impl Area {
         self.word(crate::layout::SOURCE).load(Relaxed) as UnitId
     }
 
+    /// What the next read of the virtual time-stamp counter will give.
+    pub(super) fn next_tsc(&self) -> u64 {
+        self.word(TSC).load(Relaxed)
+    }
+
     /// Reads the virtual time-stamp counter.
     pub(super) fn read_tsc(&self) -> u64 {
         let value = self.word(TSC).load(Relaxed);
@@ -177,6 +182,11 @@ impl Areas {
         self.mapped.fill(false);
         self.ours.clear();
         self.kept_from_children = 0;
+    }
+
+    /// Everything of ours in the target, which is about to be unmapped.
+    pub(super) fn take_ours(&mut self) -> Vec<Range<u64>> {
+        std::mem::take(&mut self.ours)
     }
 
     /// Whether an address belongs to us.

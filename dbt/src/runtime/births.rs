@@ -27,6 +27,13 @@ pub(super) struct Newborn {
     stopped: FxHashMap<Pid, Stopped>,
 }
 
+impl Newborn {
+    /// Whether one was made that has not stopped yet.
+    pub(super) fn is_expecting(&self) -> bool {
+        !self.made.is_empty()
+    }
+}
+
 impl Supervisor<'_> {
     /// Before a call that makes a thread or child.
     pub(super) fn before_birth(&mut self, stopped: &mut Stopped, call: &Call) -> Result<()> {

@@ -70,6 +70,14 @@ pub(super) struct Search {
 const NEAR: u64 = 256;
 
 impl Search {
+    /// A run to a moment.
+    pub(super) fn to(moment: Moment) -> Self {
+        Self {
+            stop: Some(moment),
+            ..Self::default()
+        }
+    }
+
     /// A run to the last of several landmarks. Executions of the instructions in `counted` are counted.
     pub(super) fn of(
         landmarks: impl Iterator<Item = Landmark>,
@@ -273,8 +281,8 @@ impl Supervisor<'_> {
 
     /// A thread stands in its guest state. Whether the run is to stop there.
     pub(super) fn is_over(&mut self, thread: &Thread, guest: &Registers) -> bool {
-        if !self.mode.has_budget() {
-            return false;
+        if !self.mode.has_budget() || self.halting {
+            return self.halting;
         }
         let moment = Moment {
             thread: thread.number,

@@ -10,7 +10,8 @@
 //!
 //! Below them: `area` (memory that we map into the target), `pages` (guest code and its protection), `guest` (from the state of
 //! the machine to that of the guest and back), `thread`, `report` (to the statistics process, which `collector` knows).
-//! `budget` counts instructions, so that a thread can be stopped after any number of them.
+//! `budget` counts instructions, so that a thread can be stopped after any number of them; `handover` leaves the translator there.
+//! `seek` is the engine made of it, `limits` what it may use.
 //!
 //! Invariant: outside translated code a thread has the guest's own registers, rip included, so that whatever the kernel does
 //! to it (signal frames, restarted calls, new threads and children, core dumps) is what it would do natively.
@@ -27,8 +28,10 @@ mod ends;
 mod error;
 mod faults;
 mod guest;
+mod handover;
 mod hot;
 mod image;
+mod limits;
 mod mappings;
 mod masks;
 mod pages;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use fits_stats::protocol::Level;
 use fits_tracer::backend::{BackendError, Ended, Progress, RunOptions};
-use fits_tracer::engine::{End, EngineOptions, Found, HowEnded, Landmark};
+use fits_tracer::engine::{End, Engine, EngineOptions, Found, HowEnded, Landmark, Moment, Reached};
 use fits_tracer::process::{Command, CpuTime};
 
 use super::backend::Run;
 use super::budget::Search;
 use super::collector::Collector;
+use super::error::NAME;
+use super::limits::Allowance;
 use crate::mode::Mode;
 
 /// The translating engine.
@@ -26,18 +28,15 @@ fn run_options(options: &EngineOptions) -> RunOptions {
     }
 }
 
-impl TranslatorEngine {
-    /// Runs the program to its end, counting the instructions of each thread.
-    ///
-    /// # Errors
-    /// See [`BackendError`]. A program that crashes is no error.
-    pub fn count(
-        &mut self,
-        command: &Command,
-        options: &EngineOptions,
-    ) -> Result<End, BackendError> {
+impl Engine for TranslatorEngine {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn count(&mut self, command: &Command, options: &EngineOptions) -> Result<End, BackendError> {
         let run_options = run_options(options);
         let mut run = Run::start(command, &run_options, Mode::Budget, Collector::Nobody)?;
+        run.supervisor.allowance = Allowance::new(options.limits);
         match run.go_on()? {
             Some(ended) => Ok(end(&mut run, ended)),
             None => Err(BackendError::Engine(
@@ -46,11 +45,7 @@ impl TranslatorEngine {
         }
     }
 
-    /// Runs the program as far as needed to find all landmarks. `None`: the program ended before.
-    ///
-    /// # Errors
-    /// See [`BackendError`]. Accesses of memory can't be searched for.
-    pub fn locate(
+    fn locate(
         &mut self,
         command: &Command,
         options: &EngineOptions,
@@ -83,6 +78,22 @@ impl TranslatorEngine {
         }
         Ok(found)
     }
+
+    fn reach(
+        &mut self,
+        command: &Command,
+        options: &EngineOptions,
+        moment: Moment,
+    ) -> Result<Reached, BackendError> {
+        let run_options = run_options(options);
+        let mut run = Run::start(command, &run_options, Mode::Budget, Collector::Nobody)?;
+        run.supervisor.search = Search::to(moment);
+        run.supervisor.allowance = Allowance::new(options.limits);
+        Ok(match run.go_on()? {
+            Some(ended) => Reached::Ended(end(&mut run, ended)),
+            None => Reached::At(Box::new(run.hand_over(moment)?)),
+        })
+    }
 }
 
 const NOT_REPRODUCIBLE: &str =
@@ -96,6 +107,7 @@ fn search(
     let run_options = run_options(options);
     let mut run = Run::start(command, &run_options, Mode::Budget, Collector::Nobody)?;
     run.supervisor.search = search;
+    run.supervisor.allowance = Allowance::new(options.limits);
     if run.go_on()?.is_none() {
         run.supervisor.kill_all();
     }
@@ -105,7 +117,7 @@ fn search(
 
 fn end(run: &mut Run<'_>, ended: Ended) -> End {
     End {
-        how: HowEnded::Ended(ended),
+        how: (run.supervisor.allowance.ended_for).unwrap_or(HowEnded::Ended(ended)),
         crash: run.crash(ended),
         executable: run.executable.clone(),
         cpu: CpuTime::of_children().since(run.cpu_before),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use fits_stats::protocol::{Crash, ThreadNumber};
 use fits_tracer::backend::{Ended, RunOptions};
+use fits_tracer::engine::Limits;
 use fits_tracer::process::{PidPlan, VirtualRandom};
 use fits_tracer::ptrace::{Event, Memory, Resume, Stop, Stopped, Waited, wait_any};
 use fits_tracer::step::DecodeCache;
@@ -16,6 +17,7 @@ use super::budget::Search;
 use super::collector::Collector;
 use super::error::{Result, RuntimeError};
 use super::hot::Hot;
+use super::limits::Allowance;
 use super::pages::GuestPages;
 use super::thread::{Doing, Thread};
 use crate::cache::{Cache, CacheError};
@@ -28,8 +30,11 @@ pub(super) struct Supervisor<'a> {
     pub(super) stats: Collector<'a>,
     /// Mode `budget`: what the run is made for.
     pub(super) search: Search,
-    /// The thread that stands where the run was to stop.
-    pub(super) held: Option<Stopped>,
+    /// The threads that stand in their guest state since the run was to stop: the one that came to where it was to, and the others after it.
+    pub(super) held: Vec<Stopped>,
+    pub(super) allowance: Allowance,
+    /// All threads are to stop.
+    pub(super) halting: bool,
     /// Instructions that threads retired which have ended, by number (mode `budget`).
     pub(super) instructions: BTreeMap<ThreadNumber, u64>,
     pub(super) cache: Cache,
@@ -64,7 +69,9 @@ impl<'a> Supervisor<'a> {
             mode,
             stats,
             search: Search::default(),
-            held: None,
+            held: Vec::new(),
+            allowance: Allowance::new(Limits::default()),
+            halting: false,
             instructions: BTreeMap::new(),
             cache: Cache::new()?,
             code: GuestPages::new(Memory::open(leader)?),
@@ -88,9 +95,10 @@ impl<'a> Supervisor<'a> {
         self.start(stopped)?;
         self.watch_counters();
         loop {
-            if self.held.is_some() {
+            if !self.held.is_empty() {
                 return Ok(None);
             }
+            self.check_limits();
             let Some(waited) = self.wait()? else {
                 continue;
             };
@@ -108,7 +116,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn wait(&mut self) -> Result<Option<Waited>> {
+    pub(super) fn wait(&mut self) -> Result<Option<Waited>> {
         if let Some(waited) = self.queue.pop_front() {
             return Ok(Some(waited));
         }
@@ -137,14 +145,14 @@ impl<'a> Supervisor<'a> {
     }
 
     /// That a thread was killed while we were busy with it is no error: a wait tells it.
-    fn unless_gone(&self, result: Result<()>) -> Result<()> {
+    pub(super) fn unless_gone(&self, result: Result<()>) -> Result<()> {
         match result {
             Err(error) if error.is_gone() => Ok(()),
             result => result,
         }
     }
 
-    fn on_stop(&mut self, stopped: Stopped) -> Result<()> {
+    pub(super) fn on_stop(&mut self, stopped: Stopped) -> Result<()> {
         if stopped.stop() == Stop::Event(Event::Exec) {
             let result = self.on_exec(stopped);
             return self.unless_gone(result);

@@ -196,7 +196,7 @@ impl Supervisor<'_> {
             if self.is_over(thread, &guest) {
                 stopped.set_registers(&guest)?;
                 thread.doing = Doing::Native;
-                self.held = Some(stopped);
+                self.held.push(stopped);
                 return Ok(());
             }
             self.note_fs_base(thread, &guest)?;
