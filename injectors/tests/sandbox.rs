@@ -28,6 +28,16 @@ struct Report {
 
 fn run((): (), inside: &mut Inside) -> Result<Report, String> {
     let command = inside.command(&[]).map_err(|error| error.to_string())?;
+    // A command that is run again finds everything as it was.
+    let first = run_once(&command)?;
+    let again = run_once(&command)?;
+    if again != first {
+        return Err(format!("ended with {first}, the second time with {again}"));
+    }
+    report(first, inside)
+}
+
+fn run_once(command: &fits_tracer::process::Command) -> Result<i32, String> {
     let launched = command
         .launch(
             Options::SYSGOOD | Options::EXIT_KILL,
@@ -36,11 +46,11 @@ fn run((): (), inside: &mut Inside) -> Result<Report, String> {
         )
         .map_err(|error| error.to_string())?;
     let mut next = launched.stopped.resume(Resume::Continue, 0);
-    let status = loop {
+    loop {
         next.map_err(|error| error.to_string())?;
         match wait_for(launched.pid).map_err(|error| error.to_string())? {
-            Waited::Exited { code, .. } => break code,
-            Waited::Signaled { signal, .. } => break 1000 + signal,
+            Waited::Exited { code, .. } => return Ok(code),
+            Waited::Signaled { signal, .. } => return Ok(1000 + signal),
             Waited::Stopped(stopped) => {
                 let signal = match stopped.stop() {
                     fits_tracer::ptrace::Stop::Signal(signal) => signal,
@@ -49,7 +59,10 @@ fn run((): (), inside: &mut Inside) -> Result<Report, String> {
                 next = stopped.resume(Resume::Continue, signal);
             }
         }
-    };
+    }
+}
+
+fn report(status: i32, inside: &mut Inside) -> Result<Report, String> {
     inside.settle();
     let outputs = inside.outputs().map_err(|error| error.to_string())?;
     let kept = inside.store().join("kept");

@@ -4,11 +4,13 @@
 //! job it makes two processes: one that leaves the namespaces, and in them the first process, which is tracer and keeper of everything that the
 //! program starts. A result that a job cannot give (because its process died, say) is a sentence.
 
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use fits_tracer::process::{Command, ResourceLimit, Stdio};
 use nix::sched::{CloneFlags, unshare};
@@ -281,7 +283,7 @@ fn died(status: WaitStatus) -> String {
 /// The process that keeps a program under experiment: tracer, and first of its process namespace if it has one.
 #[derive(Debug)]
 pub struct Inside {
-    place: Place,
+    place: Rc<RefCell<Place>>,
     scope: Scope,
     guard: Guard,
     setup: Setup,
@@ -312,7 +314,7 @@ impl Inside {
         let guard = Guard::start(scope, setup.limits)
             .map_err(|error| format!("no thread to watch the program: {error}"))?;
         Ok(Self {
-            place: place.map_err(|error| error.to_string())?,
+            place: Rc::new(RefCell::new(place.map_err(|error| error.to_string())?)),
             scope,
             guard,
             setup,
@@ -321,22 +323,41 @@ impl Inside {
         })
     }
 
-    /// The program, ready to run: input from its start, output captured anew, in a session of its own, limited.
+    /// The program, ready to run: in a session of its own, limited. It can be run several times: each time input begins at its start, output
+    /// is captured anew, and files are as they were.
     ///
     /// # Errors
     /// When a stream cannot be opened.
     pub fn command(&self, further: &[ResourceLimit]) -> io::Result<Command> {
+        let input = File::open(&self.input)?;
+        let mut outputs = Vec::new();
         let mut command = Command::new(&self.setup.program)
             .args(&self.setup.arguments)
             .own_session()
             .limits(self.setup.limits.of_program())
             .limits(further.iter().copied())
-            .stdio(0, Stdio::File(File::open(&self.input)?.into()));
+            .stdio(0, Stdio::File(input.try_clone()?.into()));
         for (number, name) in (1..).zip(outputs::STREAMS) {
-            let file = File::create(self.place.captured().join(name))?;
-            command = command.stdio(number, Stdio::File(file.into()));
+            let file = File::create(self.place.borrow().captured().join(name))?;
+            command = command.stdio(number, Stdio::File(file.try_clone()?.into()));
+            outputs.push(file);
         }
-        Ok(command)
+        let (scope, place) = (self.scope, Rc::clone(&self.place));
+        let fresh = Cell::new(true);
+        Ok(command.before_each_launch(move || {
+            if fresh.replace(false) {
+                return Ok(());
+            }
+            scope.end_and_reap();
+            place.borrow_mut().renew().map_err(io::Error::other)?;
+            // Both share their position with the program's.
+            (&input).rewind()?;
+            for mut file in &outputs {
+                file.set_len(0)?;
+                file.rewind()?;
+            }
+            Ok(())
+        }))
     }
 
     /// Ends everything that the program has left, so that nothing changes any more.
@@ -349,7 +370,7 @@ impl Inside {
     /// # Errors
     /// When it can't be read.
     pub fn outputs(&self) -> io::Result<Vec<Output>> {
-        self.place.outputs()
+        self.place.borrow().outputs()
     }
 
     /// Which limit of the host it was ended for, if any.

@@ -37,6 +37,15 @@ pub struct ResourceLimit {
     pub hard: u64,
 }
 
+/// What makes the surroundings of a program as they are to be before it starts.
+struct Preparation(Box<dyn Fn() -> std::io::Result<()>>);
+
+impl std::fmt::Debug for Preparation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Preparation")
+    }
+}
+
 /// A program with its arguments, environment, working directory and standard streams.
 #[derive(Debug)]
 pub struct Command {
@@ -47,6 +56,7 @@ pub struct Command {
     stdio: [Stdio; 3],
     own_session: bool,
     limits: Vec<ResourceLimit>,
+    preparation: Option<Preparation>,
 }
 
 impl Command {
@@ -60,6 +70,7 @@ impl Command {
             stdio: Default::default(),
             own_session: false,
             limits: Vec::new(),
+            preparation: None,
         }
     }
 
@@ -108,6 +119,16 @@ impl Command {
     #[must_use]
     pub fn limits(mut self, limits: impl IntoIterator<Item = ResourceLimit>) -> Self {
         self.limits.extend(limits);
+        self
+    }
+
+    /// Has this called before each launch: a command may be run several times, and its files and streams must be the same each time.
+    #[must_use]
+    pub fn before_each_launch(
+        mut self,
+        prepare: impl Fn() -> std::io::Result<()> + 'static,
+    ) -> Self {
+        self.preparation = Some(Preparation(Box::new(prepare)));
         self
     }
 
@@ -181,6 +202,12 @@ impl Command {
             .as_ref()
             .map(|path| c_string(path.as_os_str()))
             .transpose()
+    }
+
+    pub(super) fn prepare(&self) -> std::io::Result<()> {
+        self.preparation
+            .as_ref()
+            .map_or(Ok(()), |preparation| (preparation.0)())
     }
 
     pub(super) fn has_own_session(&self) -> bool {

@@ -115,6 +115,9 @@ pub enum StartError {
     /// `personality` is filtered.
     #[error("cannot switch off address-space randomisation: {0} (--raw-environment goes without)")]
     Personality(Errno),
+    /// Files or streams.
+    #[error("the surroundings of the program cannot be made again: {0}")]
+    Surroundings(std::io::Error),
     /// The kernel refused the program.
     #[error("{}: cannot be executed: {errno}", path.display())]
     Exec {
@@ -160,6 +163,7 @@ impl Command {
         environment: Environment,
         cpus: &CpuPlan,
     ) -> Result<Launched, StartError> {
+        self.prepare().map_err(StartError::Surroundings)?;
         let executable = self.resolve()?;
         elf::check(&executable)?;
         let path = c_string(executable.as_os_str())?;

@@ -1,10 +1,12 @@
 //! What one experiment sees of the file system: everything read-only, but a few directories, over which lies a private writable layer in memory.
 
 use std::fs::{self, File, Metadata};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MsFlags, mount};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::error::SandboxError;
 
@@ -26,7 +28,11 @@ pub(crate) struct Mounted {
     pub(crate) layered: Vec<Layered>,
     /// A folder for what is captured.
     pub(crate) captured: PathBuf,
-    /// Keeps the memory that all of it lies in; the program has no name for it.
+    /// Where the memory is that all of it lies in, for us; the program has no name for it.
+    inside: PathBuf,
+    /// How often the layers were made.
+    generation: usize,
+    /// Keeps the memory.
     _memory: File,
 }
 
@@ -72,12 +78,11 @@ pub(crate) fn build(
     let memory = File::open(place).map_err(SandboxError::io("open", place))?;
     let mut layered = Vec::new();
     for (number, path) in directories.iter().enumerate() {
-        layered.push(layer(path, number)?);
+        layered.push(layer(path, &place.join(format!("0-{number}")))?);
     }
     make(&place.join("captured"))?;
     fresh_proc()?;
-    let inside = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&memory));
-    let inside = Path::new(&inside);
+    let inside = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
     for layer in &mut layered {
         let relative = layer.changes.strip_prefix(place).unwrap_or(place);
         layer.changes = inside.join(relative);
@@ -86,8 +91,39 @@ pub(crate) fn build(
     Ok(Mounted {
         layered,
         captured: inside.join("captured"),
+        inside,
+        generation: 0,
         _memory: memory,
     })
+}
+
+impl Mounted {
+    /// Makes everything as it was before anything was written. Nobody else may be using it.
+    ///
+    /// # Errors
+    /// What the kernel does not allow.
+    pub(crate) fn renew(&mut self, working: &Path) -> Result<(), SandboxError> {
+        let top = Path::new("/");
+        std::env::set_current_dir(top).map_err(SandboxError::io("change to", top))?;
+        self.generation += 1;
+        for layer in self.layered.iter().rev() {
+            let name = layer.path.display().to_string();
+            let removed = match umount2(&layer.path, MntFlags::MNT_DETACH) {
+                // A program with privileges has removed it.
+                Err(Errno::EINVAL) => Ok(()),
+                other => other,
+            };
+            removed.map_err(SandboxError::step("remove the private layer over", name))?;
+        }
+        for (number, old) in self.layered.iter_mut().enumerate() {
+            let own = self.inside.join(format!("{}-{number}", self.generation));
+            let new = layer(&old.path, &own)?;
+            let old = std::mem::replace(old, new);
+            // What stays of it takes room, no more.
+            let _ = old.changes.parent().map(fs::remove_dir_all);
+        }
+        std::env::set_current_dir(working).map_err(SandboxError::io("change to", working))
+    }
 }
 
 /// Those of `directories` that exist and are not writable already by lying in another one, on the same file system.
@@ -116,21 +152,24 @@ fn make(path: &Path) -> Result<(), SandboxError> {
     fs::create_dir(path).map_err(SandboxError::io("make", path))
 }
 
-/// Everything is named relative to the directory itself, so that no character in a path means anything to the kernel's parser.
-fn layer(path: &Path, number: usize) -> Result<Layered, SandboxError> {
+/// The directory is named relative to itself, so that no character in a path means anything to the kernel's parser; `own`, where the layer's
+/// changes go, has none that does.
+fn layer(path: &Path, own: &Path) -> Result<Layered, SandboxError> {
     std::env::set_current_dir(path).map_err(SandboxError::io("change to", path))?;
     let before = File::open(".").map_err(SandboxError::io("open", path))?;
-    let own = Path::new("/proc").join(number.to_string());
-    let changes = own.join("changes");
-    make(&own)?;
-    make(&changes)?;
-    make(&own.join("work"))?;
+    let (changes, work) = (own.join("changes"), own.join("work"));
+    for folder in [own, &changes, &work] {
+        make(folder)?;
+    }
     let data = before
         .metadata()
         .map_err(SandboxError::io("look at", path))?;
     copy_owner(&changes, &data);
-    let options =
-        format!("lowerdir=.,upperdir=/proc/{number}/changes,workdir=/proc/{number}/work,userxattr");
+    let options = format!(
+        "lowerdir=.,upperdir={},workdir={},userxattr",
+        changes.display(),
+        work.display()
+    );
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(
         Some("fits"),
@@ -175,7 +214,7 @@ fn fresh_proc() -> Result<(), SandboxError> {
         }
     }
     if let Some(number) = number {
-        let from = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&number));
+        let from = format!("/proc/self/fd/{}", number.as_raw_fd());
         // Without it, numbers of threads are those of the namespace: reproducible all the same.
         let _ = mount::<_, _, str, str>(
             Some(from.as_str()),

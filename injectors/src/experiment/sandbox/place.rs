@@ -22,7 +22,22 @@ enum Form {
     /// Everything is read-only, but for private layers.
     Layers(Mounted),
     /// Only the working directory is private.
-    Copy(PathBuf),
+    Copy {
+        /// Where it is.
+        copy: PathBuf,
+        /// How large it may be.
+        bytes: u64,
+    },
+}
+
+/// Makes an empty folder, whatever was there.
+fn empty(folder: &Path) -> Result<(), SandboxError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(SandboxError::io("remove", folder)(error))
+        }
+        _ => fs::create_dir(folder).map_err(SandboxError::io("make", folder)),
+    }
 }
 
 impl Place {
@@ -48,23 +63,36 @@ impl Place {
     /// Copies the working directory to below `base`, where whatever an earlier experiment left is removed, and changes to it.
     pub(crate) fn copied(working: &Path, base: &Path, bytes: u64) -> Result<Self, SandboxError> {
         let (copy, captured) = (base.join("work"), base.join("captured"));
-        for folder in [&copy, &captured] {
-            match fs::remove_dir_all(folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(SandboxError::io("remove", folder)(error));
-                }
-                _ => fs::create_dir(folder).map_err(SandboxError::io("make", folder))?,
-            }
-        }
-        let mut left = bytes;
-        outputs::copy_tree(working, &copy, &mut left)
-            .map_err(SandboxError::io("make a private copy of", working))?;
-        std::env::set_current_dir(&copy).map_err(SandboxError::io("change to", &copy))?;
-        Ok(Self {
+        empty(&captured)?;
+        let place = Self {
             working: working.to_owned(),
             captured,
-            form: Form::Copy(copy),
-        })
+            form: Form::Copy { copy, bytes },
+        };
+        place.copy()?;
+        Ok(place)
+    }
+
+    fn copy(&self) -> Result<(), SandboxError> {
+        let Form::Copy { copy, bytes } = &self.form else {
+            return Ok(());
+        };
+        empty(copy)?;
+        let mut left = *bytes;
+        outputs::copy_tree(&self.working, copy, &mut left)
+            .map_err(SandboxError::io("make a private copy of", &self.working))?;
+        std::env::set_current_dir(copy).map_err(SandboxError::io("change to", copy))
+    }
+
+    /// Makes everything as it was before a program ran, but for what has been captured. Nobody else may be using it.
+    ///
+    /// # Errors
+    /// What is not allowed here.
+    pub(crate) fn renew(&mut self) -> Result<(), SandboxError> {
+        match &mut self.form {
+            Form::Layers(mounted) => mounted.renew(&self.working),
+            Form::Copy { .. } => self.copy(),
+        }
     }
 
     /// The folder for captured streams.
@@ -79,7 +107,7 @@ impl Place {
     pub(crate) fn outputs(&self) -> io::Result<Vec<Output>> {
         let mut found = outputs::streams(&self.captured)?;
         match &self.form {
-            Form::Copy(copy) => found.extend(outputs::of_copy(&self.working, copy)?),
+            Form::Copy { copy, .. } => found.extend(outputs::of_copy(&self.working, copy)?),
             Form::Layers(mounted) => {
                 for layer in &mounted.layered {
                     let before = format!("/proc/self/fd/{}", layer.before.as_raw_fd());
