@@ -16,7 +16,7 @@ use std::path::Path;
 use crate::model::{Level, RunInfo, Statistics};
 pub use error::WriteError;
 pub use folder::{Existing, check_destination, partial_folder};
-pub use listing::{ListedInstruction, Listing};
+pub use listing::{ListedInstruction, Listing, instruction_text};
 pub use summary_json::{ExitSummary, ModuleSummary, SCHEMA, Summary, ThreadSummary};
 
 /// Names of the files of a golden run, in the order in which they are shown and compared.

@@ -6,12 +6,15 @@
 mod behaviour;
 mod engine;
 mod exact;
+mod faults;
 mod guests;
 mod hard_cases;
 mod inputs;
 mod known_failures;
 mod process;
+mod stepper;
 mod table;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -20,6 +23,7 @@ use libtest_mimic::{Arguments, Trial};
 fn trials() -> Result<Vec<Trial>, String> {
     let mut trials = hard_cases::trials()?;
     trials.extend(exact::trials()?);
+    trials.extend(faults::trials()?);
     trials.extend(behaviour::trials()?);
     Ok(trials)
 }

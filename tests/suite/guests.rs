@@ -47,7 +47,7 @@ impl Guest {
 
     fn source(&self) -> Result<PathBuf, String> {
         let folder = table::tests_folder().join("guests");
-        ["c", "cpp"]
+        ["c", "cpp", "S"]
             .iter()
             .map(|ending| folder.join(format!("{}.{ending}", self.name)))
             .find(|path| path.exists())
@@ -55,7 +55,9 @@ impl Guest {
     }
 
     fn compile(&self, source: &Path, executable: &Path) -> Result<(), String> {
-        let is_c = source.extension().is_some_and(|ending| ending == "c");
+        let is_c = source
+            .extension()
+            .is_some_and(|ending| ending == "c" || ending == "S");
         let compiler = match (self.variant.as_str(), is_c) {
             ("musl", _) => "musl-gcc",
             (_, true) => "cc",

@@ -41,8 +41,6 @@ struct Row {
 
 /// The bits of `rflags` that can be changed from outside: cf pf af zf sf df of ac.
 pub const CHANGEABLE_FLAGS: u64 = 0x4_0cd5;
-/// The bits of `mxcsr` that exist on every x86-64 processor.
-const CHANGEABLE_MXCSR: u64 = 0xffff;
 
 const FLAGS: [(&str, u32); 7] = [
     ("cf", 0),
@@ -75,7 +73,8 @@ static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
     for number in 0..8 {
         add(format!("st{number}"), Cell::X87(number), 0, 80);
     }
-    add("mxcsr".to_owned(), Cell::Mxcsr, 0, 32);
+    // Bits 16 to 31 are reserved on every processor.
+    add("mxcsr".to_owned(), Cell::Mxcsr, 0, 16);
     for (kind, width) in [("xmm", 128), ("ymm", 256), ("zmm", 512)] {
         for number in 0..32 {
             add(format!("{kind}{number}"), Cell::Vector(number), 0, width);
@@ -157,7 +156,6 @@ impl RegisterName {
     pub fn changeable(self) -> Bits {
         match (self.cell(), self.width()) {
             (Cell::Flags, 64) => Bits::from_u64(CHANGEABLE_FLAGS),
-            (Cell::Mxcsr, _) => Bits::from_u64(CHANGEABLE_MXCSR),
             (_, width) => Bits::ones(width),
         }
     }

@@ -117,7 +117,7 @@ fn what_is_wrong_is_said_with_its_place_and_the_choices() {
         ),
         (
             "reg:mxcsr:16@5",
-            "bit 16 of mxcsr is reserved by the processor; it has bits 0 to 15",
+            "bit 16 is out of range: mxcsr has 16 bits, 0 to 15",
         ),
         ("mem:x:set=5@5", "as wide as you say"),
         ("mem:1234:0@5", "column 5: '1234' is no address"),

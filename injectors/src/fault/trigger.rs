@@ -6,15 +6,7 @@ use std::time::Duration;
 use super::location::Place;
 use fits_stats::protocol::ThreadNumber;
 use fits_stats::write::syscall_name;
-
-/// How memory is accessed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
-    /// By a load.
-    Read,
-    /// By a store.
-    Write,
-}
+pub use fits_tracer::engine::Access;
 
 /// The moment of a fault: always before an instruction begins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -150,6 +150,13 @@ impl Disassembler {
     }
 }
 
+/// One instruction in Intel syntax, as in the column `text`.
+pub fn instruction_text(instruction: &Instruction) -> String {
+    let mut text = String::new();
+    Disassembler::new().write(instruction, &mut text);
+    text
+}
+
 struct Plain<'a>(&'a mut String);
 
 impl iced_x86::FormatterOutput for Plain<'_> {

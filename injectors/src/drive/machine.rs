@@ -1,0 +1,152 @@
+//! A live process with what driving it needs beside: decoded instructions, whole states, bytes of memory.
+
+use std::rc::Rc;
+
+use fits_tracer::backend::BackendError;
+use fits_tracer::live::{Live, Stepped};
+use fits_tracer::step::{DecodeCache, Decoded, View};
+use iced_x86::{InstructionInfoFactory, Register};
+
+use super::state::State;
+
+/// How many bytes an instruction has at most.
+pub(super) const LONGEST: usize = 15;
+
+/// See the module.
+pub(super) struct Machine {
+    pub(super) live: Live,
+    pub(super) factory: InstructionInfoFactory,
+    cache: DecodeCache,
+    /// Instructions that the thread in focus has retired.
+    pub(super) index: u64,
+}
+
+impl Machine {
+    pub(super) fn new(live: Live, index: u64) -> Self {
+        Self {
+            live,
+            factory: InstructionInfoFactory::new(),
+            cache: DecodeCache::default(),
+            index,
+        }
+    }
+
+    pub(super) fn state(&self) -> Result<State, BackendError> {
+        Ok(State {
+            registers: self.live.registers()?,
+            xstate: self.live.xstate()?,
+        })
+    }
+
+    /// Makes `new` of `old`, the present state, and reads back whether it has become that.
+    pub(super) fn change_state(&mut self, old: &State, new: &State) -> Result<(), String> {
+        let told = |error: fits_tracer::Error| match error {
+            fits_tracer::Error::Ptrace { errno, .. } => {
+                format!("the kernel refuses this content ({})", errno.desc())
+            }
+            other => other.to_string(),
+        };
+        if old.xstate != new.xstate {
+            self.live.set_xstate(&new.xstate).map_err(told)?;
+        }
+        if old.registers != new.registers {
+            self.live.set_registers(&new.registers).map_err(told)?;
+        }
+        let read = self.state().map_err(|error| error.to_string())?;
+        match new.differences(&read)[..] {
+            [] => Ok(()),
+            ref names => Err(format!(
+                "read back, {} did not have the wanted content",
+                names.join(", ")
+            )),
+        }
+    }
+
+    pub(super) fn read(&self, address: u64, length: usize) -> Result<Vec<u8>, String> {
+        let mut bytes = vec![0; length];
+        let read = self.live.memory().read(address, &mut bytes);
+        read.map(|()| bytes)
+            .map_err(|_| format!("memory at {address:#x} is not mapped"))
+    }
+
+    /// Writes bytes, reads them back, and checks that their neighbours are as before.
+    pub(super) fn write(&self, address: u64, bytes: &[u8]) -> Result<(), String> {
+        let around = Around::of(self, address, bytes.len());
+        let written = self.live.memory().write(address, bytes);
+        written.map_err(|_| {
+            format!(
+                "memory at {address:#x} cannot be written ({} bytes)",
+                bytes.len()
+            )
+        })?;
+        if self.read(address, bytes.len())? != bytes {
+            return Err(format!(
+                "read back, memory at {address:#x} did not have the wanted content"
+            ));
+        }
+        if around != Around::of(self, address, bytes.len()) {
+            return Err(format!("memory beside {address:#x} has changed too"));
+        }
+        Ok(())
+    }
+
+    /// The instruction that begins next, none if it cannot be fetched.
+    pub(super) fn decoded(&mut self) -> Result<Option<Rc<Decoded>>, BackendError> {
+        let pc = self.live.registers()?.rip;
+        let mut bytes = [0; LONGEST];
+        let mut length = self.live.memory().read_some(pc, &mut bytes)?;
+        if length == 0 {
+            let memory = self.live.memory();
+            let readable = |&length: &usize| memory.read(pc, &mut [0; LONGEST][..length]).is_ok();
+            length = (1..=LONGEST).rev().find(readable).unwrap_or_default();
+            if length == 0 {
+                return Ok(None);
+            }
+            memory.read(pc, &mut bytes[..length])?;
+        }
+        if let Some(known) = self.cache.get(pc)
+            && bytes[..length].starts_with(&known.bytes)
+        {
+            return Ok(Some(known));
+        }
+        let decoded = self.cache.decode(pc, &bytes[..length]);
+        Ok(decoded.filter(|decoded| !decoded.instruction.is_invalid()))
+    }
+
+    pub(super) fn step(&mut self) -> Result<Stepped, BackendError> {
+        let stepped = self.live.step()?;
+        if stepped == Stepped::Retired {
+            self.index += 1;
+        }
+        Ok(stepped)
+    }
+}
+
+/// What a register contributes to an address.
+pub(super) fn address_part(state: &State, register: Register) -> u64 {
+    let view = View {
+        registers: &state.registers,
+        xstate: None,
+    };
+    view.address_part(register)
+}
+
+/// The memory beside a place.
+#[derive(PartialEq)]
+struct Around(Vec<Option<u8>>);
+
+impl Around {
+    const REACH: u64 = 16;
+
+    fn of(machine: &Machine, address: u64, length: usize) -> Self {
+        let before = (1..=Self::REACH).map(|distance| address.wrapping_sub(distance));
+        let end = address.wrapping_add(length as u64);
+        let after = (0..Self::REACH).map(|distance| end.wrapping_add(distance));
+        let byte = |address| {
+            let mut byte = [0];
+            let read = machine.live.memory().read_some(address, &mut byte);
+            (read.ok() == Some(1)).then_some(byte[0])
+        };
+        Self(before.chain(after).map(byte).collect())
+    }
+}

@@ -1,0 +1,148 @@
+//! Carrying faults out on a live process, whichever engine has brought it to the moment.
+//!
+//! [`run`] does everything: to the first moment, the faults, the instructions in which they last or are followed, and natively to the end.
+//!
+//! - `session`: the loop over instructions while something has to be looked at.
+//! - `effect`: a fault that has begun: what it does now, and to every newly written value while it lasts.
+//! - `instruction`: faults of one instruction, before and after it; `operands`: which of its operands is meant;
+//!   `address`: an instruction executed against a wrong address.
+//! - `track`: whether what was changed is read; `touch`: which bits an instruction reads and overwrites; `accesses`: its memory accesses.
+//! - `state`: all registers of a thread; `machine`: the process.
+//!
+//! **Self-proof.** Whatever is changed is read back, with all other registers or the neighbouring memory; an instruction executed in another way
+//! must leave all registers alone that it does not write. What does not hold makes the experiment invalid, with the reason.
+
+mod accesses;
+mod address;
+mod effect;
+mod instruction;
+mod machine;
+mod operands;
+mod session;
+mod state;
+mod touch;
+mod track;
+
+use fits_tracer::backend::BackendError;
+use fits_tracer::engine::{End, Engine, EngineOptions, Found, Moment, Reached};
+use fits_tracer::process::Command;
+
+use crate::fault::Fault;
+use session::Session;
+
+pub use track::Activated;
+
+/// A fault whose moment is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The fault; what is random in it has a seed.
+    pub fault: Fault,
+    /// Its moment.
+    pub found: Found,
+}
+
+/// How to drive.
+#[derive(Clone, Debug)]
+pub struct DriveOptions {
+    /// How many instructions are stepped after a fault to see whether what it changed is read.
+    pub window: u64,
+    /// Nothing is changed; everything else is as always.
+    pub dry_run: bool,
+    /// How many instructions a thread may retire in all while it is stepped. `None`: any number.
+    pub instructions: Option<u64>,
+}
+
+/// The usual [`DriveOptions::window`].
+pub const WINDOW: u64 = 1000;
+
+impl Default for DriveOptions {
+    fn default() -> Self {
+        Self {
+            window: WINDOW,
+            dry_run: false,
+            instructions: None,
+        }
+    }
+}
+
+/// A fault that was carried out, or could not be.
+#[derive(Clone, Debug)]
+pub struct Injection {
+    /// As it was given.
+    pub fault: Fault,
+    /// The same with everything decided: an index for a trigger, an address for a region. It replays.
+    pub concrete: Fault,
+    /// Its moment.
+    pub moment: Moment,
+    /// Address of the instruction that began next.
+    pub pc: u64,
+    /// That instruction.
+    pub instruction: String,
+    /// What was changed, in words: `rax`, `4 bytes at 0x404028`.
+    pub place: String,
+    /// What it held, little-endian, at the first change.
+    pub before: Vec<u8>,
+    /// What it was given.
+    pub after: Vec<u8>,
+    /// The bits that differ.
+    pub mask: Vec<u8>,
+    /// How often it was changed.
+    pub times: u64,
+    /// Whether exactly that has changed; otherwise what is wrong, and the experiment is invalid.
+    pub proof: Result<(), String>,
+}
+
+/// What became of a run with faults.
+#[derive(Clone, Debug)]
+pub struct Driven {
+    /// The faults whose moment came, in order.
+    pub injections: Vec<Injection>,
+    /// Whether the moment of the first one came.
+    pub reached: bool,
+    /// Whether what was changed was read before it was overwritten.
+    pub activated: Activated,
+    /// Instructions from the first fault to the end, when the run ended while it was stepped.
+    pub latency: Option<u64>,
+    /// How the run ended.
+    pub end: End,
+}
+
+impl Driven {
+    /// Why the experiment is invalid, if it is.
+    #[must_use]
+    pub fn invalid(&self) -> Option<&str> {
+        let failed = |injection: &Injection| injection.proof.is_err();
+        let first = self.injections.iter().find(|injection| failed(injection))?;
+        first.proof.as_ref().err().map(String::as_str)
+    }
+}
+
+/// Runs the program with the planned faults.
+///
+/// # Errors
+/// See [`BackendError`]. A fault that cannot be carried out is none: its [`Injection::proof`] says so.
+pub fn run(
+    engine: &mut dyn Engine,
+    command: &Command,
+    options: &EngineOptions,
+    planned: &[Planned],
+    drive: &DriveOptions,
+) -> Result<Driven, BackendError> {
+    let mut planned = planned.to_vec();
+    planned.sort_by_key(|fault| fault.found.moment);
+    let Some(first) = planned.first() else {
+        return Err(BackendError::Engine(
+            "there is no fault to inject".to_owned(),
+        ));
+    };
+    match engine.reach(command, options, first.found.moment)? {
+        Reached::At(live) => Session::new(*live, planned, options.limits, drive).run(),
+        Reached::Ended(end) => Ok(Driven {
+            injections: Vec::new(),
+            reached: false,
+            activated: Activated::No,
+            latency: None,
+            end,
+        }),
+    }
+}

@@ -1,0 +1,451 @@
+//! The loop over instructions while something has to be looked at; natively before and after.
+
+use std::rc::Rc;
+
+use fits_stats::write::instruction_text;
+use fits_tracer::backend::BackendError;
+use fits_tracer::engine::{End, Limits};
+use fits_tracer::live::{Live, Stepped};
+use fits_tracer::step::Decoded;
+use iced_x86::Mnemonic;
+
+use super::effect::{Effect, Kind};
+use super::instruction::{self, Doing, Prepared, Record, Refused};
+use super::machine::Machine;
+use super::state::State;
+use super::track::{Activated, Seen, Tracked};
+use super::{DriveOptions, Driven, Injection, Planned};
+use crate::fault::{Fault, Trigger, When};
+
+/// A run from the first moment to the end.
+pub(super) struct Session<'a> {
+    machine: Machine,
+    /// Those whose moment has not come, the next one last.
+    waiting: Vec<Planned>,
+    effects: Vec<Effect>,
+    tracked: Vec<Tracked>,
+    verdicts: Vec<Activated>,
+    injections: Vec<Injection>,
+    /// The index at the first fault.
+    first: u64,
+    /// The index up to which changed places are followed.
+    window_end: u64,
+    limits: Limits,
+    drive: &'a DriveOptions,
+}
+
+/// An instruction with the faults of it that have been prepared.
+struct Turn {
+    decoded: Rc<Decoded>,
+    before: State,
+    prepared: Vec<(usize, Prepared, Doing)>,
+}
+
+impl<'a> Session<'a> {
+    /// `live` stands at the moment of the first fault; `planned` is in the order of moments.
+    pub(super) fn new(
+        live: Live,
+        mut planned: Vec<Planned>,
+        limits: Limits,
+        drive: &'a DriveOptions,
+    ) -> Self {
+        let first = planned.first().map_or(0, |fault| fault.found.moment.index);
+        planned.reverse();
+        Self {
+            machine: Machine::new(live, first),
+            waiting: planned,
+            effects: Vec::new(),
+            tracked: Vec::new(),
+            verdicts: Vec::new(),
+            injections: Vec::new(),
+            first,
+            window_end: first,
+            limits,
+            drive,
+        }
+    }
+
+    pub(super) fn run(mut self) -> Result<Driven, BackendError> {
+        let mut ended = false;
+        let mut used_up = false;
+        while !ended {
+            self.begin_due()?;
+            self.retire_effects();
+            if !self.has_to_step()? {
+                break;
+            }
+            used_up = self
+                .drive
+                .instructions
+                .is_some_and(|limit| self.machine.index >= limit);
+            if used_up {
+                break;
+            }
+            ended = self.step()?;
+        }
+        let latency = ended.then(|| self.machine.index - self.first);
+        let end = self.end(used_up)?;
+        let followed = self.tracked.iter().map(Tracked::final_verdict);
+        self.verdicts.extend(followed);
+        Ok(Driven {
+            injections: self.injections,
+            reached: true,
+            activated: together(&self.verdicts),
+            latency,
+            end,
+        })
+    }
+
+    fn end(&mut self, used_up: bool) -> Result<End, BackendError> {
+        if !used_up {
+            return self.machine.live.finish(&self.limits);
+        }
+        let now = Limits {
+            cpu_seconds: Some(0.0),
+            wall_seconds: Some(0.0),
+        };
+        let mut end = self.machine.live.finish(&now)?;
+        let limit = self.drive.instructions.unwrap_or_default();
+        end.warnings.push(format!(
+            "it was ended after {limit} instructions, as many as are allowed"
+        ));
+        Ok(end)
+    }
+
+    /// Whether anything is to be seen in the next instruction.
+    fn has_to_step(&mut self) -> Result<bool, BackendError> {
+        if !self.effects.is_empty() || !self.waiting.is_empty() {
+            return Ok(true);
+        }
+        let open = self.tracked.iter().any(|place| place.verdict().is_none());
+        if !open || self.machine.index >= self.window_end {
+            return Ok(false);
+        }
+        // A system call that waits is left to the run that has limits.
+        let decoded = self.machine.decoded()?;
+        let calls = |decoded: &Rc<Decoded>| decoded.instruction.mnemonic() == Mnemonic::Syscall;
+        if !decoded.as_ref().is_some_and(calls) {
+            return Ok(true);
+        }
+        Ok(!may_wait(self.machine.live.registers()?.rax))
+    }
+
+    /// Begins the faults whose moment is now.
+    fn begin_due(&mut self) -> Result<(), BackendError> {
+        while let Some(next) = self.waiting.last() {
+            let moment = next.found.moment;
+            let here = moment.thread == self.machine.live.focus();
+            if here && moment.index > self.machine.index {
+                return Ok(());
+            }
+            let Some(next) = self.waiting.pop() else {
+                return Ok(());
+            };
+            if here {
+                self.begin(&next)?;
+            } else {
+                let sentence = format!(
+                    "its thread {} is another than that of the first fault, {}: the faults of one run go into one thread",
+                    moment.thread,
+                    self.machine.live.focus()
+                );
+                self.injections.push(blank(&next, String::new()));
+                self.fail(self.injections.len() - 1, sentence);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, planned: &Planned) -> Result<(), BackendError> {
+        let decoded = self.machine.decoded()?;
+        let text = decoded.map_or_else(String::new, |decoded| {
+            instruction_text(&decoded.instruction)
+        });
+        let number = self.injections.len();
+        let mut injection = blank(planned, text);
+        injection.pc = self.machine.live.registers()?.rip;
+        self.injections.push(injection);
+        self.window_end = self.machine.index.saturating_add(self.drive.window);
+        match Effect::new(&mut self.machine, number, &planned.fault) {
+            Err(sentence) => self.fail(number, sentence),
+            Ok(mut effect) => {
+                self.injections[number].concrete = concrete(planned, &effect);
+                if self.drive.dry_run {
+                    return Ok(());
+                }
+                let done = effect.enforce(&mut self.machine);
+                self.take(number, done);
+                self.effects.push(effect);
+            }
+        }
+        Ok(())
+    }
+
+    /// The experiment is invalid.
+    fn fail(&mut self, number: usize, sentence: String) {
+        let injection = &mut self.injections[number];
+        if injection.proof.is_ok() {
+            injection.proof = Err(sentence);
+        }
+        self.effects.retain(|effect| effect.number != number);
+    }
+
+    /// Takes note of a change.
+    fn take(&mut self, number: usize, done: Result<Option<Record>, String>) {
+        match done {
+            Err(sentence) => self.fail(number, sentence),
+            Ok(None) => {}
+            Ok(Some(record)) => self.record(number, record),
+        }
+    }
+
+    fn record(&mut self, number: usize, record: Record) {
+        let changed = record.changed();
+        let injection = &mut self.injections[number];
+        let first = injection.place.is_empty();
+        if first || changed && injection.times == 0 {
+            let both = record.before.iter().zip(&record.after);
+            injection.mask = both.map(|(before, after)| before ^ after).collect();
+            injection.place = record.place;
+            injection.before = record.before;
+            injection.after = record.after;
+        }
+        injection.times += u64::from(changed);
+        match record.tracked {
+            Some(tracked) if changed => self.tracked.push(tracked),
+            // The instruction itself works with it.
+            None if changed => self.verdicts.push(Activated::Yes),
+            _ => self.verdicts.push(Activated::No),
+        }
+        self.settle();
+    }
+
+    /// Keeps only those places that are still open.
+    fn settle(&mut self) {
+        let verdicts = &mut self.verdicts;
+        self.tracked.retain(|place| match place.verdict() {
+            Some(verdict) => {
+                if !verdicts.contains(&verdict) {
+                    verdicts.push(verdict);
+                }
+                false
+            }
+            None => true,
+        });
+        if verdicts.contains(&Activated::Yes) {
+            self.tracked.clear();
+        }
+    }
+
+    fn retire_effects(&mut self) {
+        let machine = &self.machine;
+        self.effects.retain(|effect| !effect.over(machine));
+    }
+
+    /// Lets one instruction execute, with all that has to be done before and after. Whether the thread has ended.
+    fn step(&mut self) -> Result<bool, BackendError> {
+        let Some(decoded) = self.machine.decoded()? else {
+            return Ok(self.machine.step()? == Stepped::Ended);
+        };
+        let prepared = self.prepare(&decoded);
+        let before = self.machine.state()?;
+        let turn = Turn {
+            decoded,
+            before,
+            prepared,
+        };
+        let skips = turn
+            .prepared
+            .iter()
+            .any(|(_, prepared, _)| prepared.skips());
+        let stepped = if skips {
+            self.machine.index += 1;
+            Stepped::Retired
+        } else {
+            self.machine.step()?
+        };
+        self.after(turn, stepped, skips)?;
+        Ok(stepped == Stepped::Ended)
+    }
+
+    fn prepare(&mut self, decoded: &Decoded) -> Vec<(usize, Prepared, Doing)> {
+        let mut all = Vec::new();
+        let mut failed = Vec::new();
+        for effect in &mut self.effects {
+            let Kind::Instruction { done } = effect.kind else {
+                continue;
+            };
+            if !effect.active(&self.machine) && done {
+                continue;
+            }
+            let doing = effect.doing();
+            let location = effect.fault.location.clone();
+            match instruction::prepare(&mut self.machine, decoded, &location, &doing) {
+                Ok(prepared) => all.push((effect.number, prepared, doing)),
+                // Later instructions may be without such an operand.
+                Err(Refused::NoSuch(_)) if done => {}
+                Err(refused) => failed.push((effect.number, refused.sentence())),
+            }
+        }
+        for (number, sentence) in failed {
+            self.fail(number, sentence);
+        }
+        all
+    }
+
+    fn after(&mut self, turn: Turn, stepped: Stepped, skipped: bool) -> Result<(), BackendError> {
+        let Turn {
+            decoded,
+            before,
+            prepared,
+        } = turn;
+        if !skipped {
+            let seen = Seen {
+                decoded: &decoded,
+                state: &before,
+                stepped,
+            };
+            for place in &mut self.tracked {
+                place.see(&seen, &mut self.machine.factory);
+            }
+            self.settle();
+        }
+        for (number, prepared, doing) in prepared.into_iter().rev() {
+            self.complete(number, &decoded, prepared, &doing, stepped);
+        }
+        if stepped == Stepped::Retired {
+            self.enforce(&decoded, &before)?;
+        }
+        Ok(())
+    }
+
+    fn complete(
+        &mut self,
+        number: usize,
+        decoded: &Decoded,
+        prepared: Prepared,
+        doing: &Doing,
+        stepped: Stepped,
+    ) {
+        let record = instruction::complete(&mut self.machine, decoded, prepared, doing, stepped);
+        for effect in &mut self.effects {
+            if effect.number == number
+                && let Kind::Instruction { done } = &mut effect.kind
+            {
+                *done = true;
+            }
+        }
+        match record {
+            Ok(None) if self.injections[number].place.is_empty() => {
+                let sentence = match stepped {
+                    Stepped::Handler { signal } => {
+                        format!("signal {signal} came before the instruction had retired")
+                    }
+                    _ => "the thread ended before the instruction had retired".to_owned(),
+                };
+                self.fail(number, sentence);
+            }
+            record => self.take(number, record),
+        }
+    }
+
+    /// What lasts is done to what the instruction has written.
+    fn enforce(&mut self, decoded: &Decoded, before: &State) -> Result<(), BackendError> {
+        if self.effects.is_empty() {
+            return Ok(());
+        }
+        let after = self.machine.state()?;
+        let mut done = Vec::new();
+        for effect in &mut self.effects {
+            effect.note(&mut self.machine, decoded, before, &after);
+            done.push((effect.number, effect.enforce(&mut self.machine)));
+        }
+        for (number, done) in done {
+            self.take(number, done);
+        }
+        Ok(())
+    }
+}
+
+/// Yes if any is; no if all are.
+fn together(verdicts: &[Activated]) -> Activated {
+    if verdicts.contains(&Activated::Yes) {
+        Activated::Yes
+    } else if verdicts.contains(&Activated::Unknown) {
+        Activated::Unknown
+    } else {
+        Activated::No
+    }
+}
+
+fn blank(planned: &Planned, instruction: String) -> Injection {
+    Injection {
+        fault: planned.fault.clone(),
+        concrete: planned.fault.clone(),
+        moment: planned.found.moment,
+        pc: planned.found.pc,
+        instruction,
+        place: String::new(),
+        before: Vec::new(),
+        after: Vec::new(),
+        mask: Vec::new(),
+        times: 0,
+        proof: Ok(()),
+    }
+}
+
+/// The fault with an index for a trigger and an address for a region.
+fn concrete(planned: &Planned, effect: &Effect) -> Fault {
+    let moment = planned.found.moment;
+    let mut fault = planned.fault.clone();
+    fault.location = effect.concrete_location();
+    fault.trigger = Trigger {
+        thread: moment.thread,
+        when: When::Index {
+            index: moment.index,
+            from: None,
+        },
+    };
+    if !fault.draws() {
+        fault.seed = None;
+    }
+    fault
+}
+
+/// Whether a system call may take as long as it likes.
+fn may_wait(number: u64) -> bool {
+    let Ok(number) = i64::try_from(number) else {
+        return false;
+    };
+    matches!(
+        number,
+        libc::SYS_read
+            | libc::SYS_readv
+            | libc::SYS_pread64
+            | libc::SYS_poll
+            | libc::SYS_ppoll
+            | libc::SYS_select
+            | libc::SYS_pselect6
+            | libc::SYS_epoll_wait
+            | libc::SYS_epoll_pwait
+            | libc::SYS_epoll_pwait2
+            | libc::SYS_futex
+            | libc::SYS_nanosleep
+            | libc::SYS_clock_nanosleep
+            | libc::SYS_pause
+            | libc::SYS_wait4
+            | libc::SYS_waitid
+            | libc::SYS_accept
+            | libc::SYS_accept4
+            | libc::SYS_connect
+            | libc::SYS_recvfrom
+            | libc::SYS_recvmsg
+            | libc::SYS_sendto
+            | libc::SYS_sendmsg
+            | libc::SYS_flock
+            | libc::SYS_rt_sigsuspend
+            | libc::SYS_rt_sigtimedwait
+            | libc::SYS_open
+            | libc::SYS_openat
+    )
+}

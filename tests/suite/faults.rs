@@ -1,0 +1,435 @@
+//! Faults of every kind, carried out on a program that shows all its registers and memory: `tests/faults/table.txt`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use fits_injectors::drive::{self, Activated, DriveOptions, Driven};
+use fits_injectors::fault::{Fault, When};
+use fits_injectors::resolve::{PlanOptions, plan};
+use fits_stats::symbols::Names;
+use fits_tracer::backend::Ended;
+use fits_tracer::engine::{Engine, EngineOptions, HowEnded, Limits};
+use fits_tracer::process::{Command, CpuPlan, Environment, Stdio};
+use libtest_mimic::{Failed, Trial};
+
+use crate::guests::Guest;
+use crate::stepper::Stepper;
+use crate::{table, witness};
+
+/// One engine at a time: a traced program is a matter of the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// What is said of a fault whose moment never comes.
+const NOT_REACHED: &str = "the moment of a fault never comes";
+
+/// A row of the table.
+#[derive(Clone, Debug)]
+struct Row {
+    /// One or more.
+    faults: Vec<Fault>,
+    /// Symbols of the instructions where they are expected.
+    at: Vec<String>,
+    /// The fields of the output that differ.
+    difference: String,
+    activated: String,
+    end: String,
+}
+
+/// An engine by its name.
+type Make = fn() -> Box<dyn Engine>;
+
+fn engines() -> Vec<(&'static str, Make)> {
+    vec![
+        ("steps", || Box::new(Stepper)),
+        ("dbt", || Box::new(fits_dbt::runtime::TranslatorEngine)),
+    ]
+}
+
+/// All rows under all engines.
+pub(crate) fn trials() -> Result<Vec<Trial>, String> {
+    let rows = table::rows::<5>(&table::tests_folder().join("faults/table.txt"))?;
+    let all = engines()
+        .into_iter()
+        .flat_map(|(name, make)| product(name, make));
+    let mut trials: Vec<Trial> = all.collect();
+    for [faults, at, difference, activated, end] in rows {
+        let parse = |text: &str| text.parse::<Fault>().map_err(|error| error.to_string());
+        let row = Row {
+            faults: faults
+                .split_whitespace()
+                .map(parse)
+                .collect::<Result<_, _>>()?,
+            at: table::words(&at),
+            difference,
+            activated,
+            end,
+        };
+        for (name, make) in engines() {
+            let row = row.clone();
+            let missing = needs_avx512(&row) && !std::arch::is_x86_feature_detected!("avx512f");
+            let trial = Trial::test(format!("faults/{name}/{faults}"), move || {
+                if missing {
+                    println!("SKIPPED: this processor has no AVX-512");
+                }
+                check(&row, make).map_err(Failed::from)
+            });
+            trials.push(trial.with_ignored_flag(missing));
+        }
+    }
+    Ok(trials)
+}
+
+/// Locations whose every operation and duration is tried at `t_state`, where nothing but the writing down of the state follows: name of the
+/// location, field of the output, bit 0 of the location in the field, bits.
+const PRODUCT: [(&str, &str, usize, usize); 20] = [
+    ("reg:r12", "r12", 0, 64),
+    ("reg:r13d", "r13", 0, 32),
+    ("reg:r14w", "r14", 0, 16),
+    ("reg:r15b", "r15", 0, 8),
+    ("reg:bh", "rbx", 8, 8),
+    ("reg:rbp", "rbp", 0, 64),
+    ("reg:zf", "rflags", 6, 1),
+    ("reg:of", "rflags", 11, 1),
+    ("reg:gs_base", "gs_base", 0, 40),
+    ("reg:mxcsr", "mxcsr", 0, 16),
+    ("reg:st0", "st0", 0, 80),
+    ("reg:st7", "st7", 0, 80),
+    ("reg:xmm3", "zmm3", 0, 128),
+    ("reg:ymm15", "zmm15", 0, 256),
+    ("reg:zmm5", "zmm5", 0, 512),
+    ("reg:zmm31", "zmm31", 0, 512),
+    ("reg:k5", "k5", 0, 64),
+    ("mem:table+0x8", "table1", 0, 64),
+    ("mem:table+0xb", "table1", 24, 40),
+    ("mem:sp+0x8", "stack17", 0, 64),
+];
+
+/// Operations with masks as far as the location goes, each with what it makes of a bit: its old value, its place in the location.
+type Operation = (String, fn(bool, usize, usize) -> Option<bool>);
+
+fn operations(width: usize) -> Vec<Operation> {
+    let last = width - 1;
+    let half = width / 2;
+    if width == 1 {
+        return vec![
+            (String::new(), |old, _, _| Some(!old)),
+            (":stuck0".to_owned(), |_, _, _| Some(false)),
+            (":stuck1".to_owned(), |_, _, _| Some(true)),
+            (":set=0x1".to_owned(), |_, _, _| Some(true)),
+            (":xor=0x1".to_owned(), |old, _, _| Some(!old)),
+            (":random".to_owned(), |_, _, _| None),
+        ];
+    }
+    vec![
+        (format!(":{last}"), |old, bit, width| {
+            Some(old ^ (bit == width - 1))
+        }),
+        (format!(":0,{half},{last}"), |old, bit, width| {
+            Some(old ^ (bit == 0 || bit == width / 2 || bit == width - 1))
+        }),
+        (":2-5".to_owned(), |old, bit, _| {
+            Some(old ^ (2..6).contains(&bit))
+        }),
+        (format!(":{}-{last}", width - 8), |old, bit, width| {
+            Some(old ^ (bit >= width - 8))
+        }),
+        (format!(":stuck0:0-{last}"), |_, _, _| Some(false)),
+        (":stuck1:byte0".to_owned(), |old, bit, _| {
+            Some(old || bit < 8)
+        }),
+        (":set=0x5:1-4".to_owned(), |old, bit, _| match bit {
+            1 | 3 => Some(true),
+            2 | 4 => Some(false),
+            _ => Some(old),
+        }),
+        (":xor=0x81".to_owned(), |old, bit, _| {
+            Some(old ^ (bit == 0 || bit == 7))
+        }),
+        (":random:0-7".to_owned(), |old, bit, _| {
+            (bit > 7).then_some(old)
+        }),
+    ]
+}
+
+const DURATIONS: [&str; 4] = ["", "/5", "/2of3", "/permanent"];
+
+/// Every location of the state × every operation × every duration.
+fn product(name: &'static str, make: Make) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (location, field, offset, width) in PRODUCT {
+        for (operation, bit) in operations(width) {
+            for duration in DURATIONS {
+                let text = format!("{location}{operation}{duration}@t_state");
+                let missing = location.contains("zmm") || location.contains("reg:k");
+                let missing = missing && !std::arch::is_x86_feature_detected!("avx512bw");
+                let title = format!("faults/{name}/all/{text}");
+                let trial = Trial::test(title, move || {
+                    let expected = |old: bool, place: usize| match place.checked_sub(offset) {
+                        Some(inside) if inside < width => bit(old, inside, width),
+                        _ => Some(old),
+                    };
+                    check_state(&text, make, field, &expected).map_err(Failed::from)
+                });
+                trials.push(trial.with_ignored_flag(missing));
+            }
+        }
+    }
+    trials
+}
+
+/// The output differs in that field only, and there in the way that `expected` says of each bit (`None`: either).
+fn check_state(
+    text: &str,
+    make: Make,
+    field: &str,
+    expected: &dyn Fn(bool, usize) -> Option<bool>,
+) -> Result<(), String> {
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let fault: Fault = text
+        .parse()
+        .map_err(|error: fits_injectors::fault::ParseError| error.to_string())?;
+    let program = build()?;
+    let golden = golden(&program, make)?;
+    let (driven, faulty) = run(&program, make, &[fault], false)?;
+    if let Some(sentence) = driven.invalid() {
+        return Err(sentence.to_owned());
+    }
+    if driven.end.how != HowEnded::Ended(Ended::Exited(0)) {
+        return Err(format!("it ended with {:?}", driven.end.how));
+    }
+    let difference = witness::difference(&golden, &faulty);
+    let others = difference.split(' ').filter(|part| !part.is_empty());
+    if let Some(other) = others
+        .into_iter()
+        .find(|part| !part.starts_with(&format!("{field}:")))
+    {
+        return Err(format!("{other} differs too"));
+    }
+    let old = witness::field(&golden, field)?;
+    let new = witness::field(&faulty, field)?;
+    for place in 0..8 * old.len() {
+        let bit = |bytes: &[u8]| bytes[place / 8] >> (place % 8) & 1 == 1;
+        let wanted = expected(bit(&old), place).unwrap_or(bit(&new));
+        if bit(&new) != wanted {
+            return Err(format!("bit {place} of {field} is {}", bit(&new)));
+        }
+    }
+    let changed = driven
+        .injections
+        .iter()
+        .any(|injection| injection.times > 0);
+    // What lasts may change more after the output was filled.
+    if old != new && !changed {
+        return Err("it does not say that it changed anything".to_owned());
+    }
+    Ok(())
+}
+
+fn needs_avx512(row: &Row) -> bool {
+    let wide = |fault: &Fault| {
+        let text = fault.to_string();
+        ["zmm", "reg:k", "mm16", "mm31"]
+            .iter()
+            .any(|part| text.contains(part))
+    };
+    row.faults.iter().any(wide)
+}
+
+fn check(row: &Row, make: Make) -> Result<(), String> {
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let program = build()?;
+    let (driven, faulty) = match run(&program, make, &row.faults, false) {
+        Err(sentence) if sentence == NOT_REACHED && row.end == "not reached" => return Ok(()),
+        other => other?,
+    };
+    let golden = golden(&program, make)?;
+    let found = describe(&program, row, &driven, &golden, &faulty)?;
+    let expected = format!(
+        "at {} | {} | {} | {}",
+        row.at.join(" "),
+        row.difference,
+        row.activated,
+        row.end
+    );
+    if found != expected {
+        return Err(format!(
+            "expected {expected}\nfound    {found}\n{:#?}",
+            driven.injections
+        ));
+    }
+    replay(&program, make, row, &driven, &faulty)
+}
+
+/// The output without a fault; the same for all faults, so it is found out once for each engine.
+fn golden(program: &Path, make: Make) -> Result<Vec<u8>, String> {
+    static KNOWN: Mutex<Vec<(&str, Vec<u8>)>> = Mutex::new(Vec::new());
+    let mut known = KNOWN
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let name = make().name();
+    if let Some((_, output)) = known.iter().find(|(known, _)| *known == name) {
+        return Ok(output.clone());
+    }
+    let output = dry_run(program, make)?;
+    known.push((name, output.clone()));
+    Ok(output)
+}
+
+/// Everything is done but the change itself.
+fn dry_run(program: &Path, make: Make) -> Result<Vec<u8>, String> {
+    let fault = "reg:rsp:all@t_state"
+        .parse()
+        .map_err(|error: fits_injectors::fault::ParseError| error.to_string())?;
+    let (dry, output) = run(program, make, &[fault], true)?;
+    let changed = dry.injections.iter().any(|injection| injection.times > 0);
+    if changed || dry.end.how != HowEnded::Ended(Ended::Exited(0)) {
+        return Err(format!("without a change it ends so: {dry:#?}"));
+    }
+    Ok(output)
+}
+
+/// What happened, in the form of the table.
+fn describe(
+    program: &Path,
+    row: &Row,
+    driven: &Driven,
+    golden: &[u8],
+    faulty: &[u8],
+) -> Result<String, String> {
+    let names = Names::load(program).ok_or("the guest is no ELF file")?;
+    let symbol = |pc: u64| {
+        let expected = row
+            .at
+            .iter()
+            .find(|name| names.find(name).is_some_and(|found| found.address == pc));
+        expected.cloned().unwrap_or_else(|| format!("{pc:#x}"))
+    };
+    let at: Vec<String> = driven
+        .injections
+        .iter()
+        .map(|injection| symbol(injection.pc))
+        .collect();
+    let end = match (driven.invalid(), driven.end.how) {
+        (Some(sentence), _) => format!("invalid: {sentence}"),
+        (None, HowEnded::Ended(Ended::Exited(status))) => format!("exit {status}"),
+        (None, HowEnded::Ended(Ended::Signaled { signal, .. })) => format!("signal {signal}"),
+        (None, other) => format!("{other:?}"),
+    };
+    let difference = match driven.end.how {
+        HowEnded::Ended(Ended::Exited(0)) => witness::difference(golden, faulty),
+        _ => String::new(),
+    };
+    let activated = match driven.activated {
+        Activated::Yes => "yes",
+        Activated::No => "no",
+        Activated::Unknown => "unknown",
+    };
+    Ok(format!(
+        "at {} | {difference} | {activated} | {end}",
+        at.join(" ")
+    ))
+}
+
+/// The concrete faults do the same.
+fn replay(
+    program: &Path,
+    make: Make,
+    row: &Row,
+    driven: &Driven,
+    faulty: &[u8],
+) -> Result<(), String> {
+    if driven.invalid().is_some() {
+        return Ok(());
+    }
+    let concrete: Vec<Fault> = driven
+        .injections
+        .iter()
+        .map(|injection| injection.concrete.clone())
+        .collect();
+    if concrete == row.faults {
+        return Ok(());
+    }
+    let (again, output) = run(program, make, &concrete, false)?;
+    let same = again.end.how == driven.end.how && output == faulty;
+    let masks = |driven: &Driven| -> Vec<Vec<u8>> {
+        driven
+            .injections
+            .iter()
+            .map(|injection| injection.mask.clone())
+            .collect()
+    };
+    if same && masks(&again) == masks(driven) {
+        return Ok(());
+    }
+    Err(format!(
+        "the replay {concrete:?} did something else: {again:#?}"
+    ))
+}
+
+fn build() -> Result<PathBuf, String> {
+    let mut flags = vec!["-nostdlib".to_owned(), "-no-pie".to_owned()];
+    if std::arch::is_x86_feature_detected!("avx512bw") {
+        flags.push("-DAVX512".to_owned());
+    }
+    let guest = Guest {
+        name: "fault_witness".to_owned(),
+        flags,
+        variant: "static".to_owned(),
+    };
+    guest.build()
+}
+
+fn run(
+    program: &Path,
+    make: Make,
+    faults: &[Fault],
+    dry_run: bool,
+) -> Result<(Driven, Vec<u8>), String> {
+    let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+    let options = EngineOptions {
+        environment: Environment::Controlled,
+        cpus: CpuPlan::new(),
+        limits: Limits {
+            cpu_seconds: Some(10.0),
+            wall_seconds: Some(60.0),
+        },
+    };
+    let command = || -> Result<Command, String> {
+        let output = fs::File::create(file.path()).map_err(|error| error.to_string())?;
+        Ok(Command::new(program).stdio(1, Stdio::File(output.into())))
+    };
+    let mut engine = make();
+    // The translator does not search for accesses.
+    let searched = faults
+        .iter()
+        .any(|fault| matches!(fault.trigger.when, When::Access { .. }));
+    let mut planner = if searched {
+        Box::new(Stepper) as Box<dyn Engine>
+    } else {
+        make()
+    };
+    let planned = plan(
+        planner.as_mut(),
+        &command()?,
+        &options,
+        faults,
+        &PlanOptions::default(),
+    );
+    let planned = planned.map_err(|error| error.to_string())?;
+    let planned: Option<Vec<_>> = planned.into_iter().collect();
+    let planned = planned.ok_or(NOT_REACHED)?;
+    let drive = DriveOptions {
+        dry_run,
+        instructions: Some(1_000_000),
+        ..DriveOptions::default()
+    };
+    let driven = drive::run(engine.as_mut(), &command()?, &options, &planned, &drive);
+    let driven = driven.map_err(|error| error.to_string())?;
+    let output = fs::read(file.path()).map_err(|error| error.to_string())?;
+    Ok((driven, output))
+}
