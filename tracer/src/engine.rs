@@ -174,4 +174,17 @@ pub trait Engine {
         options: &EngineOptions,
         moment: Moment,
     ) -> Result<Reached, BackendError>;
+
+    /// Runs the program to a moment that has been found. The same as [`Engine::reach`], perhaps by a faster way.
+    ///
+    /// # Errors
+    /// See [`BackendError`].
+    fn reach_found(
+        &mut self,
+        command: &Command,
+        options: &EngineOptions,
+        found: &Found,
+    ) -> Result<Reached, BackendError> {
+        self.reach(command, options, found.moment)
+    }
 }

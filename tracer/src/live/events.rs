@@ -1,14 +1,18 @@
 //! The loop over stops, and what each means while a thread runs natively.
 
-use fits_stats::protocol::Crash;
+use fits_stats::protocol::{Crash, ThreadNumber};
 use nix::unistd::Pid;
 
+use super::breakpoints::Hit;
 use super::state::is_interrupted;
 use super::thread::{At, Thread};
 use super::{Live, Stepped};
 use crate::backend::{BackendError, Ended};
 use crate::engine::HowEnded;
 use crate::ptrace::{self, Anybody, Resume, SigInfo, Stop, Stopped, Waited, wait_anybody};
+
+/// `si_code` of a hit of a debug register: nothing else makes it.
+const TRAP_HWBKPT: i32 = 4;
 
 /// What whoever runs the loop may be waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +21,10 @@ pub(super) enum Happened {
     Nothing,
     /// This came of a thread's step; it is stopped.
     Stepped(Pid, Stepped),
+    /// A thread has hit breakpoints; it is stopped.
+    Hit(Pid, Hit),
+    /// A thread has been made that was waited for; it is stopped before its first instruction.
+    Born(Pid, ThreadNumber),
     /// The process is over.
     Over,
 }
@@ -24,6 +32,9 @@ pub(super) enum Happened {
 impl Live {
     /// Waits for something to happen and handles it. `block` false: only looks.
     pub(super) fn turn(&mut self, block: bool) -> Result<Option<Happened>, BackendError> {
+        if let Some(happened) = self.found.pop_front() {
+            return Ok(Some(happened));
+        }
         let waited = match self.queue.pop_front() {
             Some(waited) => waited,
             None => match wait_anybody(block)? {
@@ -74,13 +85,38 @@ impl Live {
             }
             Stop::GroupStop(_) => stopped.resume(Resume::Listen, 0)?,
             _ if thread.pending.is_some() => return self.on_stepping_stop(thread, stopped),
-            Stop::Trap => self.pass_on(thread, stopped, libc::SIGTRAP)?,
+            Stop::Trap => return self.on_trap(thread, stopped),
             Stop::Signal(signal) => self.on_signal(thread, stopped, signal)?,
             Stop::SyscallExit => self.on_exit(thread, stopped)?,
             _ if thread.call.is_some() => stopped.resume(Resume::Syscall, 0)?,
             _ => stopped.resume(Resume::Continue, 0)?,
         }
         Ok(Happened::Nothing)
+    }
+
+    /// A breakpoint, or a signal like others.
+    fn on_trap(&mut self, thread: &mut Thread, stopped: Stopped) -> Result<Happened, BackendError> {
+        let code = stopped.siginfo()?.code();
+        if let Some(delivery) = thread.delivering.take()
+            && code == libc::SIGTRAP
+        {
+            self.on_frame(thread, &stopped, delivery.faulted)?;
+            stopped.resume(Resume::Continue, 0)?;
+            return Ok(Happened::Nothing);
+        }
+        if code != TRAP_HWBKPT {
+            self.pass_on(thread, stopped, libc::SIGTRAP)?;
+            return Ok(Happened::Nothing);
+        }
+        let hit = self.breakpoints.hit(&stopped)?;
+        let stopped = self.put_back(thread, stopped, libc::SIGTRAP)?;
+        if !hit.any() {
+            // It has been taken away meanwhile.
+            stopped.resume(Resume::Continue, 0)?;
+            return Ok(Happened::Nothing);
+        }
+        thread.at = At::Boundary(stopped);
+        Ok(Happened::Hit(thread.tid, hit))
     }
 
     fn on_signal(
@@ -103,6 +139,12 @@ impl Live {
         if is_interrupted(&registers) {
             thread.call = None;
         }
+        if thread
+            .call
+            .is_some_and(|call| call.is(libc::SYS_rt_sigreturn))
+        {
+            self.see_breakpoint(thread, &stopped)?;
+        }
         self.after_call(thread, registers.rax.cast_signed())?;
         Ok(stopped.resume(Resume::Continue, 0)?)
     }
@@ -115,7 +157,13 @@ impl Live {
         signal: i32,
     ) -> Result<(), BackendError> {
         self.note_signal(thread, &stopped, signal)?;
-        Ok(stopped.resume(Resume::Continue, signal)?)
+        thread.delivering = self.arrival_delivery(thread, &stopped, signal)?;
+        let how = if thread.delivering.is_some() {
+            Resume::Step
+        } else {
+            Resume::Continue
+        };
+        Ok(stopped.resume(how, signal)?)
     }
 
     /// Remembers a signal: should the process end by it, this was where.

@@ -2,13 +2,37 @@
 //!
 //! Children are not part of what is controlled: they run as they would by themselves. But they stay traced, so that they die with the process.
 
+use fits_stats::protocol::ThreadNumber;
 use nix::unistd::Pid;
 
 use super::Live;
+use super::events::Happened;
 use super::thread::{At, Thread};
 use crate::backend::BackendError;
 use crate::process::thread_group;
 use crate::ptrace::{Event, Memory, Resume, Stop, Stopped};
+
+/// What becomes of new threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Births {
+    /// They run.
+    #[default]
+    Run,
+    /// This one is waited for.
+    Await(ThreadNumber),
+    /// All are waited for.
+    AwaitAll,
+}
+
+impl Births {
+    fn waits_for(self, number: ThreadNumber) -> bool {
+        match self {
+            Self::Run => false,
+            Self::Await(awaited) => awaited == number,
+            Self::AwaitAll => true,
+        }
+    }
+}
 
 /// What a new thread gets from its maker.
 #[derive(Debug, Clone, Copy)]
@@ -67,12 +91,9 @@ impl Live {
     }
 
     /// Somebody who is none of our threads has stopped.
-    pub(super) fn on_stranger(
-        &mut self,
-        stopped: Stopped,
-    ) -> Result<super::events::Happened, BackendError> {
+    pub(super) fn on_stranger(&mut self, stopped: Stopped) -> Result<Happened, BackendError> {
         let tid = stopped.tid();
-        let nothing = Ok(super::events::Happened::Nothing);
+        let nothing = Ok(Happened::Nothing);
         if self.children.contains(&tid) && stopped.stop() != Stop::Interrupted {
             return self.on_child_stop(stopped).and(nothing);
         }
@@ -136,7 +157,12 @@ impl Live {
         thread.own_affinity = birth.own_affinity;
         thread.blocked = birth.blocked;
         thread.tsc_mode = birth.tsc_mode;
-        if !self.halting
+        if let Some(stopped) = thread.stopped() {
+            self.breakpoints.apply(stopped)?;
+        }
+        if self.births.waits_for(number) {
+            self.found.push_back(Happened::Born(tid, number));
+        } else if !self.halting
             && let Some(stopped) = thread.take()
         {
             stopped.resume(thread.how(), 0)?;
@@ -150,6 +176,11 @@ impl Live {
         let former = Pid::from_raw(stopped.event_message()? as i32);
         if let Some(mut executing) = self.threads.remove(&former) {
             executing.tid = self.leader;
+            if let Some((tid, _)) = &mut self.breakpoints.code
+                && *tid == former
+            {
+                *tid = self.leader;
+            }
             self.threads.clear();
             self.threads.insert(self.leader, executing);
         }
@@ -161,6 +192,8 @@ impl Live {
         self.memory = Memory::open(self.leader)?;
         self.decode.clear();
         self.forced.executed();
+        // The kernel has cleared them.
+        self.breakpoints.apply(stopped)?;
         let registers = stopped.registers()?;
         if registers.cs != 0x33 {
             return Err(BackendError::Unsupported {

@@ -3,13 +3,11 @@
 
 use super::Live;
 use super::filter::MARK;
-use super::state::NO_CALL;
+use super::state::{NO_CALL, RESUME_FLAG};
 use super::thread::{Call, Thread};
 use crate::backend::BackendError;
 use crate::ptrace::{Registers, Resume, Stop, Stopped};
 use crate::step::{Kind, virtual_read};
-
-const RESUME_FLAG: u64 = 1 << 16;
 
 /// `si_code` of a signal that the kernel raised for a general-protection fault.
 const SI_KERNEL: i32 = 0x80;
@@ -39,10 +37,20 @@ impl Live {
                 self.pids.prepare_clone();
             }
             libc::SYS_rt_sigprocmask => self.note_mask(thread, &call),
-            libc::SYS_rt_sigreturn => self.note_return(thread, &registers),
+            libc::SYS_rt_sigreturn => {
+                self.note_return(thread, &registers);
+                if self.breakpoints.code.is_some() {
+                    thread.call = Some(call);
+                }
+            }
             libc::SYS_rt_sigaction => self.forced.note_action(&self.memory, &call),
             // Its result will have to be corrected.
-            _ => thread.call = Some(call),
+            _ => {
+                thread.call = Some(Call {
+                    entered: true,
+                    ..call
+                });
+            }
         }
         Ok(stopped.resume(thread.how(), 0)?)
     }

@@ -28,7 +28,14 @@ impl Live {
         let result = match std::mem::replace(&mut thread.at, At::Running) {
             At::Running => Ok(()),
             At::Boundary(stopped) => stopped.resume(thread.how(), 0).map_err(Into::into),
-            At::Unseen(stopped) => self.on_thread_stop(&mut thread, stopped).map(drop),
+            At::Unseen(stopped) => match self.on_thread_stop(&mut thread, stopped) {
+                Ok(Happened::Nothing) => Ok(()),
+                Ok(happened) => {
+                    self.found.push_back(happened);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
         };
         self.threads.insert(tid, thread);
         forgive_gone(result, ())

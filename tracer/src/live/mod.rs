@@ -9,17 +9,25 @@
 //! - `halt`: resuming and stopping all threads.
 //! - `filter`, `install`, `guard`: the guard rails: which system calls the tracer is asked about, how that is set up, what it answers.
 //! - `forced`: signals that the kernel forces on the program for our sake.
+//! - `breakpoints`, `arrive`: debug registers, and running natively to an instruction, an access, a birth.
+//! - `frames`: what signal frames tell of exceptions.
 //! - `stepping`: one instruction at a time.
+//! - `walk`: stepping through a program, and what lies where.
+//! - `engine`: [`PtraceEngine`].
 //! - `finish`: to the end, under limits.
 //!
 //! One thread is *in focus*: registers are its, and it is the one that is stepped. Between two calls all threads are stopped. Only one `Live`
 //! of an operating-system thread may run at a time; others may exist, stopped.
 
+mod arrive;
+mod breakpoints;
+mod engine;
 mod events;
 mod family;
 mod filter;
 mod finish;
 mod forced;
+mod frames;
 mod guard;
 mod halt;
 mod install;
@@ -27,6 +35,7 @@ mod start;
 mod state;
 mod stepping;
 mod thread;
+mod walk;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -42,7 +51,11 @@ use crate::ptrace::{Memory, Stopped, Waited};
 use crate::step::DecodeCache;
 use thread::Thread;
 
+pub use arrive::Watched;
+pub use breakpoints::Watch;
+pub use engine::PtraceEngine;
 pub use start::{HandedThread, Handover};
+pub use walk::Goal;
 
 /// What came of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +95,13 @@ pub struct Live {
     decode: DecodeCache,
     /// All threads are being stopped: a new one stays stopped.
     halting: bool,
+    /// What becomes of new threads.
+    births: family::Births,
+    breakpoints: breakpoints::Breakpoints,
+    /// How often the instruction with the breakpoint has been arrived at.
+    arrivals: u64,
+    /// What has happened meanwhile and is still to be told.
+    found: VecDeque<events::Happened>,
     /// Waited for, but not handled yet.
     queue: VecDeque<Waited>,
     /// The last signal that a thread was given.

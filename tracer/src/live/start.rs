@@ -9,6 +9,8 @@ use nix::unistd::Pid;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Live;
+use super::breakpoints::Breakpoints;
+use super::family::Births;
 use super::forced::{FORCED, Forced};
 use super::install::guard;
 use super::thread::{At, Thread};
@@ -149,6 +151,10 @@ impl Live {
             forced: Forced::inherited(&sets),
             decode: DecodeCache::default(),
             halting: false,
+            births: Births::default(),
+            breakpoints: Breakpoints::default(),
+            arrivals: 0,
+            found: VecDeque::new(),
             queue: VecDeque::from(handover.queue),
             last_signal: None,
             over: None,

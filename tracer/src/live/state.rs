@@ -13,7 +13,7 @@ use crate::process::{Mapping, maps};
 use crate::ptrace::{Memory, Registers, Stopped, XState};
 
 /// The resume flag: set by the processor and by the kernel around faults and breakpoints; no instruction can see it.
-const RESUME_FLAG: u64 = 1 << 16;
+pub(super) const RESUME_FLAG: u64 = 1 << 16;
 
 /// Negative results by which the kernel says that an interrupted system call goes on, or not, when the thread is resumed.
 const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;

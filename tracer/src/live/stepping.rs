@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use super::events::Happened;
+use super::events::{Happened, is_fault};
 use super::state::{NO_CALL, is_interrupted};
-use super::thread::{At, Call, Thread};
+use super::thread::{At, Call, Delivery, Thread};
+use super::walk::Begun;
 use super::{Live, Stepped};
 use crate::backend::BackendError;
 use crate::process::{Status, sleeps, status};
@@ -22,9 +23,6 @@ const LONGEST: usize = 15;
 
 /// How long a system call may take before the other threads run on.
 const PATIENCE: Duration = Duration::from_micros(200);
-
-/// Offset of rip in a signal frame, from rsp at the handler's entry: return address, `struct ucontext`, registers.
-const FRAME_RIP: u64 = 8 + 40 + 128;
 
 /// An instruction that a thread executes by itself.
 #[derive(Debug, Clone, Copy)]
@@ -178,6 +176,11 @@ impl Live {
     ) -> Result<Happened, BackendError> {
         let decoded = self.decoded(registers.rip)?;
         let kind = decoded.as_ref().map_or(Kind::Plain, |decoded| decoded.kind);
+        thread.faulted = false;
+        thread.begun = Some(Begun {
+            registers,
+            decoded: decoded.clone(),
+        });
         if let Some(decoded) = &decoded
             && let Some(after) = self.virtual_answer(thread, decoded, &registers)
         {
@@ -265,6 +268,13 @@ impl Live {
             Stop::Signal(signal) => {
                 thread.delivering = None;
                 self.deliver(thread, stopped, signal)
+            }
+            Stop::SyscallEntry => {
+                if let Some(call) = &mut thread.call {
+                    call.entered = true;
+                }
+                stopped.resume(Resume::Syscall, 0)?;
+                Ok(Happened::Nothing)
             }
             Stop::SyscallExit => self.on_call_exit(thread, stopped),
             Stop::Interrupted if thread.delivering.is_some() => self.on_handler(thread, stopped),
@@ -360,9 +370,11 @@ impl Live {
         signal: i32,
     ) -> Result<Happened, BackendError> {
         unhide(thread, &stopped)?;
+        let faulted = is_fault(signal) && stopped.siginfo()?.code() > 0;
+        thread.faulted |= faulted || thread.call.is_some_and(|call| call.entered);
         let sets = status(thread.tid)?;
         if Status::holds(sets.caught, signal) {
-            thread.delivering = Some(signal);
+            thread.delivering = Some(Delivery { signal, faulted });
             if std::mem::take(&mut thread.forget) {
                 // See `forget_step`.
                 interrupt(thread.tid)?;
@@ -385,10 +397,10 @@ impl Live {
         thread: &mut Thread,
         stopped: Stopped,
     ) -> Result<Happened, BackendError> {
-        let signal = thread.delivering.take().unwrap_or(libc::SIGTRAP);
-        let saved_rip = self
-            .memory
-            .read_u64(stopped.registers()?.rsp.wrapping_add(FRAME_RIP))?;
+        let delivery = thread.delivering.take();
+        let faulted = delivery.is_some_and(|delivery| delivery.faulted);
+        let signal = delivery.map_or(libc::SIGTRAP, |delivery| delivery.signal);
+        let saved_rip = self.on_frame(thread, &stopped, faulted)?;
         let returned = thread.call.is_some()
             && thread
                 .pending

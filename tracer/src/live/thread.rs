@@ -3,9 +3,11 @@
 use fits_stats::protocol::ThreadNumber;
 use nix::unistd::Pid;
 
+use super::frames::Exception;
 use super::stepping::Pending;
+use super::walk::Begun;
 use crate::process::VirtualTsc;
-use crate::ptrace::{Registers, Resume, SigInfo, Stopped};
+use crate::ptrace::{Registers, Resume, SigInfo, Stop, Stopped};
 
 /// Where a thread is.
 #[derive(Debug)]
@@ -18,11 +20,21 @@ pub(super) enum At {
     Unseen(Stopped),
 }
 
+/// A signal that a thread with a handler for it has been given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delivery {
+    pub(super) signal: i32,
+    /// The thread's own instruction has raised it.
+    pub(super) faulted: bool,
+}
+
 /// A system call under way.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub(super) number: u64,
     pub(super) args: [u64; 6],
+    /// The kernel is at it, or has been.
+    pub(super) entered: bool,
 }
 
 impl Call {
@@ -39,6 +51,7 @@ impl Call {
         Self {
             number,
             args: [rdi, rsi, rdx, r10, r8, r9],
+            entered: false,
         }
     }
 
@@ -55,10 +68,16 @@ pub(super) struct Thread {
     pub(super) at: At,
     /// The instruction that it executes by itself; none while it runs natively.
     pub(super) pending: Option<Pending>,
+    /// That instruction, for whoever walks.
+    pub(super) begun: Option<Begun>,
+    /// It has faulted.
+    pub(super) faulted: bool,
     /// The system call that it is in, if its exit is waited for.
     pub(super) call: Option<Call>,
     /// It was resumed with this signal, which has a handler: the next trap is the handler's entry.
-    pub(super) delivering: Option<i32>,
+    pub(super) delivering: Option<Delivery>,
+    /// Its last exception, none of ours.
+    pub(super) exception: Exception,
     /// The handler of this signal has been entered, which is still to be told.
     pub(super) announced: Option<i32>,
     /// The kernel takes the trap flag of our last step for the program's own: see `stepping::forget_step`.
@@ -83,8 +102,11 @@ impl Thread {
             number,
             at,
             pending: None,
+            begun: None,
+            faulted: false,
             call: None,
             delivering: None,
+            exception: Exception::default(),
             announced: None,
             forget: false,
             tsc: VirtualTsc::default(),
@@ -120,6 +142,18 @@ impl Thread {
         match &self.at {
             At::Running => None,
             At::Boundary(stopped) | At::Unseen(stopped) => Some(stopped),
+        }
+    }
+
+    /// The signal that a stop which has not been looked at is about.
+    pub(super) fn own_signal(&self) -> Option<i32> {
+        match &self.at {
+            At::Unseen(stopped) => match stopped.stop() {
+                Stop::Trap => Some(libc::SIGTRAP),
+                Stop::Signal(signal) => Some(signal),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

@@ -5,16 +5,19 @@
 //! - `pending`: [`Pending`], an instruction about to execute.
 //! - `values`: registers by their iced-x86 names.
 //! - `virtual_read`: instructions that read what is virtual in a controlled run.
+//! - `touches`: whether an instruction touches a place in memory.
 //! - `block`: [`BlockTracker`], where basic blocks end.
 
 mod block;
 mod decoded;
 mod pending;
+mod touches;
 mod values;
 mod virtual_read;
 
 pub use block::BlockTracker;
 pub use decoded::{DecodeCache, Decoded, Kind};
 pub use pending::{MemoryValue, Pending};
+pub use touches::{run_down, touches};
 pub use values::View;
 pub use virtual_read::virtual_read;

@@ -19,6 +19,7 @@ fn compile(source: &Path, program: &Path, flags: &[&str]) {
         .args(["-g", "-pthread", "-o"])
         .arg(program)
         .arg(source)
+        .arg("-lm")
         .status();
     assert!(status.expect("cc runs").success(), "{source:?} compiles");
 }
