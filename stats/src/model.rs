@@ -8,6 +8,7 @@
 mod instruction;
 mod memory;
 mod module;
+mod ones;
 mod register;
 mod run;
 
@@ -23,6 +24,7 @@ pub use crate::facts::Access;
 pub use instruction::{InstructionBytes, InstructionKey, InstructionStatistics, OperandStatistics};
 pub use memory::{PAGE_SIZE, PageStatistics, Region};
 pub use module::{Module, Segment};
+pub use ones::Ones;
 pub use register::RegisterStatistics;
 pub use run::{Backend, CrashSite, ExitInfo, OutputHash, RunInfo, RunTimes, StandardInput};
 

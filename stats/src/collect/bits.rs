@@ -14,9 +14,6 @@ pub const BATCH: usize = 16;
 /// Bytes of a lane.
 pub const LANE: usize = 64;
 
-/// Levels that are there from the first row on, and how many come at a time when they don't suffice.
-const LEVELS: (u32, u32) = (4, 6);
-
 /// One level of a lane's counters.
 #[derive(Clone, Copy, Debug, Default)]
 struct Level {
@@ -88,14 +85,11 @@ impl Planes {
 
     #[cold]
     fn grow(&mut self) {
-        let height = match self.height {
-            0 => LEVELS.0,
-            height => height,
-        };
-        let height = if self.rows >> height == 0 {
-            height
-        } else {
-            height + LEVELS.1
+        // A level for each binary digit of the number of rows, and seldom one more than that: most units are executed a few times.
+        let digits = u64::BITS - self.rows.leading_zeros();
+        let height = match digits {
+            1 => 1,
+            more => more.next_multiple_of(2),
         };
         let mut levels = vec![Level::default(); (height * self.lanes) as usize];
         if self.height != 0 {

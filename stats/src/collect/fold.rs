@@ -124,6 +124,9 @@ fn fold_values(
     rows: u64,
     ones: &[u64],
 ) {
+    if entry.operands.is_empty() {
+        entry.operands.reserve_exact(shape.values.len());
+    }
     for (value, runs) in values.next_of(shape) {
         let operand = entry.operand_mut(value.operand, value.access, u16::from(value.bytes) * 8);
         add_runs(operand, runs, rows, ones);
@@ -131,19 +134,15 @@ fn fold_values(
 }
 
 fn add_runs(operand: &mut OperandStatistics, runs: &[Run], rows: u64, ones: &[u64]) {
-    operand.values += rows;
-    let mut bits = operand.ones.iter_mut();
-    for run in runs {
-        let bits = bits.by_ref().take(run.length.into()).enumerate();
-        for (i, bit) in bits {
-            *bit += match run.source {
-                Bits::Zeros => 0,
-                Bits::Ones => rows,
-                Bits::Row(first) => ones[first as usize + i],
-                Bits::NotRow(first) => rows - ones[first as usize + i],
-                Bits::Repeat(one) => ones[one as usize],
-                Bits::NotRepeat(one) => rows - ones[one as usize],
-            };
-        }
-    }
+    let bits = runs.iter().flat_map(|run| {
+        (0..usize::from(run.length)).map(move |i| match run.source {
+            Bits::Zeros => 0,
+            Bits::Ones => rows,
+            Bits::Row(first) => ones[first as usize + i],
+            Bits::NotRow(first) => rows - ones[first as usize + i],
+            Bits::Repeat(one) => ones[one as usize],
+            Bits::NotRepeat(one) => rows - ones[one as usize],
+        })
+    });
+    operand.add(rows, bits);
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::ones::Ones;
 use crate::facts::Access;
 use crate::pictures::BitCount;
 
@@ -62,34 +63,33 @@ pub struct OperandStatistics {
     /// How many values were seen; each of them counts for every bit.
     pub values: u64,
     /// For every bit, lowest first, how many of the values had it set.
-    pub ones: Box<[u64]>,
+    pub ones: Ones,
 }
 
 impl OperandStatistics {
     /// No value seen yet.
     pub fn new(operand: u8, access: Access, width: u16) -> Self {
-        let ones = vec![0; usize::from(width)].into_boxed_slice();
         OperandStatistics {
             operand,
             access,
             values: 0,
-            ones,
+            ones: Ones::new(width),
         }
     }
 
     /// Width in bits.
     pub fn width(&self) -> u16 {
-        self.ones.len() as u16
+        self.ones.bits() as u16
     }
 
     /// How many of the values had the bit clear.
     pub fn zeros(&self, bit: usize) -> u64 {
-        self.values - self.ones[bit]
+        self.values - self.ones.get(bit)
     }
 
     /// The counts of all bits, lowest first.
     pub fn bits(&self) -> impl Iterator<Item = BitCount> {
-        self.ones.iter().map(|&ones| BitCount {
+        self.ones.iter().map(|ones| BitCount {
             ones,
             zeros: self.values - ones,
         })
@@ -97,20 +97,21 @@ impl OperandStatistics {
 
     /// Counts one value, given as little-endian bytes; bits beyond the width are ignored.
     pub fn add_value(&mut self, value: &[u8]) {
-        self.values += 1;
-        for (byte, ones) in value.iter().zip(self.ones.chunks_mut(8)) {
-            for (bit, count) in ones.iter_mut().enumerate() {
-                *count += u64::from(byte >> bit & 1);
-            }
-        }
+        let bits = value
+            .iter()
+            .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1));
+        self.add(1, bits.map(u64::from));
+    }
+
+    /// Counts `values` values, of which so many had each bit set, lowest bit first.
+    pub fn add(&mut self, values: u64, ones: impl Iterator<Item = u64>) {
+        self.values += values;
+        self.ones.add(self.values, ones);
     }
 
     /// Adds the counts of the same operand, access and width from elsewhere.
     pub(crate) fn merge(&mut self, other: &OperandStatistics) {
-        self.values += other.values;
-        for (own, other) in self.ones.iter_mut().zip(&other.ones) {
-            *own += other;
-        }
+        self.add(other.values, other.ones.iter());
     }
 }
 

@@ -76,7 +76,7 @@ fn operands<'a>(
 fn push_operand(rows: &mut Vec<u8>, pc: u64, key: &OperandKey, operand: &OperandStatistics) {
     let (label, access, width) = key;
     let prefix = format!("{pc:#x},{label},{},{width},", access.name());
-    for (bit, &ones) in operand.ones.iter().enumerate() {
+    for (bit, ones) in operand.ones.iter().enumerate() {
         rows.extend_from_slice(prefix.as_bytes());
         push_decimal(rows, bit as u64);
         rows.push(b',');
