@@ -47,19 +47,16 @@ pub const FXSAVE: i32 = 0x200;
 /// Bytes of the context that all of the above lies in.
 pub const CONTEXT_BYTES: u64 = 0x1000;
 
-/// Bits of a guest address that index the lookup tables.
+/// Bits of a guest address that index the lookup table.
 pub const LOOKUP_BITS: u32 = 16;
 
-/// Host entries for indirect jumps and calls: `1 << LOOKUP_BITS` addresses of 8 bytes, indexed by the low bits of the
-/// guest address. Every entry is valid to jump to: the entry code checks [`TARGET`] (see `emit::entry`), and entries
+/// Host entries for indirect jumps, calls and returns: `1 << LOOKUP_BITS` addresses of 8 bytes, indexed by the low bits of the
+/// guest address. Every entry is valid to jump to: the entry code checks [`TARGET`] (see `translate::jump_entry`), and entries
 /// of nothing point to the zone's miss stub. All threads map the same pages here, read-only.
-pub const LOOKUP_JUMP: i32 = 0x10_0000;
+pub const LOOKUP: i32 = 0x18_0000;
 
-/// The same for returns.
-pub const LOOKUP_RETURN: i32 = 0x18_0000;
-
-/// Bytes of the two lookup tables.
-pub const LOOKUP_BYTES: u64 = 0x10_0000;
+/// Bytes of the lookup table.
+pub const LOOKUP_BYTES: u64 = 8 << LOOKUP_BITS;
 
 /// Execution counters of units (level `counts`): 8 bytes for each unit number.
 pub const COUNTERS: i32 = 0x20_0000;
@@ -79,7 +76,6 @@ pub const BUDGET_GUARD: u64 = 4096;
 /// The largest budget, and the memory for it.
 pub const BUDGET_BYTES: u64 = 1 << 22;
 
-const _: () = assert!(LOOKUP_JUMP as u64 + LOOKUP_BYTES == COUNTERS as u64);
+const _: () = assert!(LOOKUP as u64 + LOOKUP_BYTES == COUNTERS as u64);
 const _: () =
     assert!(COUNTERS as u64 + 8 * fits_stats::template::UNIT_LIMIT as u64 <= STREAM as u64);
-const _: () = assert!((1 << LOOKUP_BITS) * 8 == LOOKUP_RETURN - LOOKUP_JUMP);

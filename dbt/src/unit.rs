@@ -47,9 +47,6 @@ pub struct Unit {
     pub guest_bytes: u32,
     /// The ways out.
     pub exits: Vec<Exit>,
-    /// Return landings: (guest return address, offset of the landing in `code`): what [`crate::layout::LOOKUP_RETURN`]
-    /// should say for that address.
-    pub landings: Vec<(u64, u32)>,
     /// The map from host addresses to guest states, ascending by offset; the first has offset 0.
     pub points: Vec<Point>,
     /// Level `counts`: offset of the first instruction after the one that counts the execution. A thread at or past it
@@ -80,8 +77,6 @@ pub enum ExitKind {
     Direct(u64),
     /// The guest address is in [`crate::layout::TARGET`]; guest rcx is in its home.
     Indirect,
-    /// A landing was reached by a return to another address: like `Indirect`.
-    Landing,
     /// The instruction at this guest address is a `syscall`; the unit ends before it. It is the runtime's to execute
     /// and to report as a step that ends the block.
     Syscall(u64),

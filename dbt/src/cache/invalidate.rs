@@ -36,13 +36,6 @@ impl Cache {
         };
         self.unlink_incoming(id);
         self.forget_entries(key.0);
-        let Some(unit) = self.unit(id) else {
-            return;
-        };
-        let within = unit.host..unit.host + u64::from(unit.code_bytes);
-        for pc in unit.landings.clone() {
-            self.forget_landing(pc, within.clone());
-        }
     }
 
     /// Forgets everything and begins anew in the same zones. No thread may be in the cache.
@@ -58,6 +51,5 @@ impl Cache {
         self.units.iter_mut().for_each(|unit| *unit = None);
         self.known.clear();
         self.pages.clear();
-        self.landings.clear();
     }
 }

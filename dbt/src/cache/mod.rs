@@ -5,7 +5,7 @@
 //! - [`zone`]: stretches of host addresses near guest code, each with its stubs.
 //! - [`placed`]: units that have their place, and the map from host addresses back to them.
 //! - [`link`]: jumps from unit to unit.
-//! - [`lookup`]: the tables that indirect branches and returns go through.
+//! - [`lookup`]: the table that indirect branches and returns go through.
 //! - [`invalidate`]: forgetting code that the guest has changed.
 //!
 //! Code that is forgotten is unreachable but stays where it is until the whole cache is flushed: a thread may still be in it.
@@ -80,7 +80,6 @@ pub struct Cache {
     units: Vec<Option<Box<Placed>>>,
     known: FxHashMap<Key, Known>,
     pages: BTreeMap<u64, Vec<Key>>,
-    landings: FxHashMap<u64, u64>,
 }
 
 impl Cache {
@@ -97,7 +96,6 @@ impl Cache {
             units: vec![None],
             known: FxHashMap::default(),
             pages: BTreeMap::new(),
-            landings: FxHashMap::default(),
         })
     }
 
@@ -106,8 +104,8 @@ impl Cache {
         &self.memory
     }
 
-    /// The memory file of the two lookup tables, to be mapped read-only at [`crate::layout::LOOKUP_JUMP`].
-    pub fn tables(&self) -> &SharedMemory {
+    /// The memory file of the lookup table, to be mapped read-only at [`crate::layout::LOOKUP`].
+    pub fn table(&self) -> &SharedMemory {
         self.lookup.memory()
     }
 
@@ -173,9 +171,6 @@ impl Cache {
     ) -> Result<(UnitId, Vec<UnitTemplate>), CacheError> {
         let id = unit.template.id;
         let host = self.place(zone, &unit.code, Some(id))?;
-        for &(pc, offset) in &unit.landings {
-            self.add_landing(pc, host + u64::from(offset));
-        }
         let mut templates = std::mem::take(&mut unit.sides);
         let sides = templates
             .iter()

@@ -14,11 +14,9 @@ pub enum Place {
         /// Offset in its code.
         offset: u32,
     },
-    /// The trap of indirect jumps that are in no table.
+    /// The trap of indirect branches that are not in the table.
     JumpMiss,
-    /// The same for returns.
-    ReturnMiss,
-    /// An entry of a table, or a jump to another zone.
+    /// An entry of the table, or a jump to another zone.
     Stub,
 }
 
@@ -49,8 +47,6 @@ pub struct Placed {
     pub points: Vec<Point>,
     /// See [`Unit::counted_from`].
     pub counted_from: u32,
-    /// Guest addresses of its return landings.
-    pub landings: Vec<u64>,
     /// Exits of units that are linked to it.
     pub(super) incoming: Vec<(UnitId, u16)>,
 }
@@ -76,7 +72,6 @@ impl Placed {
             exits: unit.exits,
             points: unit.points,
             counted_from: unit.counted_from,
-            landings: unit.landings.into_iter().map(|(pc, _)| pc).collect(),
             incoming: Vec::new(),
         };
         (placed, template)

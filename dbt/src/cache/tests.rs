@@ -85,7 +85,7 @@ fn host_addresses_lead_back_to_units_and_stubs() {
     assert_eq!(cache.at(BASE + ZONE_BYTES), None);
     cache.register_jump(id).expect("registered");
     let entry = cache
-        .tables()
+        .table()
         .word64(8 * (PC & 0xffff))
         .load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(cache.at(entry), Some(Place::Stub));
@@ -95,13 +95,13 @@ fn host_addresses_lead_back_to_units_and_stubs() {
 fn a_flush_forgets_everything_but_never_gives_a_number_twice() {
     let mut cache = cache();
     let first = insert(&mut cache, PC);
-    cache.register_return(first).expect("registered");
+    cache.register_jump(first).expect("registered");
     cache.flush().expect("flushed");
     assert_eq!(cache.known((PC, None)), None);
     assert!(cache.unit(first).is_none());
-    let miss = cache.tables().word64(8 * ((1 << 16) + (PC & 0xffff)));
+    let miss = cache.table().word64(8 * (PC & 0xffff));
     let miss = miss.load(std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(cache.at(miss), Some(Place::ReturnMiss));
+    assert_eq!(cache.at(miss), Some(Place::JumpMiss));
     assert!(insert(&mut cache, PC) > first);
 }
 

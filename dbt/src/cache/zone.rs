@@ -40,7 +40,6 @@ pub(super) struct Zone {
     pub(super) base: u64,
     used: u64,
     pub(super) jump_miss: u64,
-    pub(super) return_miss: u64,
     syscall: u64,
     /// What lies where, ascending: offset and owner (none for stubs).
     pieces: Vec<(u64, Option<UnitId>)>,
@@ -92,7 +91,6 @@ impl Cache {
             base,
             used: 0,
             jump_miss: 0,
-            return_miss: 0,
             syscall: 0,
             pieces: Vec::new(),
             thunks: FxHashMap::default(),
@@ -100,7 +98,7 @@ impl Cache {
         let index = self.zones.len() - 1;
         self.place_stubs(index)?;
         if index == 0 {
-            self.reset_tables();
+            self.reset_table();
         }
         Ok(index)
     }
@@ -130,7 +128,7 @@ impl Cache {
             zone.thunks.clear();
             self.place_stubs(index)?;
         }
-        self.reset_tables();
+        self.reset_table();
         Ok(())
     }
 
@@ -141,13 +139,12 @@ impl Cache {
         let zone = &mut self.zones[index];
         zone.syscall = syscall;
         zone.jump_miss = host + u64::from(stubs.jump_miss);
-        zone.return_miss = host + u64::from(stubs.return_miss);
         Ok(())
     }
 
-    fn reset_tables(&mut self) {
+    fn reset_table(&mut self) {
         if let Some(zone) = self.zones.first() {
-            self.lookup.reset(zone.jump_miss, zone.return_miss);
+            self.lookup.reset(zone.jump_miss);
         }
     }
 
@@ -219,9 +216,6 @@ impl Cache {
         let (_, zone) = self.zone_at(host)?;
         if host == zone.jump_miss {
             return Some(Place::JumpMiss);
-        }
-        if host == zone.return_miss {
-            return Some(Place::ReturnMiss);
         }
         let offset = host - zone.base;
         let after = zone.pieces.partition_point(|piece| piece.0 <= offset);

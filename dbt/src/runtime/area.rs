@@ -20,7 +20,7 @@ use super::error::{Result, RuntimeError};
 use super::supervisor::Supervisor;
 use crate::cache::ZONE_BYTES;
 use crate::layout::{
-    BUDGET, BUDGET_BYTES, CONTEXT_BYTES, COUNTERS, LOOKUP_BYTES, LOOKUP_JUMP, STREAM, THREAD_AREAS,
+    BUDGET, BUDGET_BYTES, CONTEXT_BYTES, COUNTERS, LOOKUP, LOOKUP_BYTES, STREAM, THREAD_AREAS,
     THREAD_STRIDE, TSC, TSC_START, home,
 };
 use crate::mode::Mode;
@@ -244,7 +244,7 @@ impl Supervisor<'_> {
         let cache = cache.map_err(crate::cache::CacheError::Memory)?;
         let bytes = self.cache.memory().len();
         self.map_master(stopped, &memory, place, Master::Cache, cache.as_fd(), bytes)?;
-        let tables = self.cache.tables().as_fd().try_clone_to_owned();
+        let tables = self.cache.table().as_fd().try_clone_to_owned();
         let tables = tables.map_err(crate::cache::CacheError::Memory)?;
         self.map_master(
             stopped,
@@ -329,7 +329,7 @@ impl Supervisor<'_> {
             area.base,
             write,
         )?;
-        let tables = area.base + LOOKUP_JUMP as u64;
+        let tables = area.base + LOOKUP as u64;
         self.duplicate(
             stopped,
             Master::Tables,

@@ -11,9 +11,8 @@ use super::guest::{R15, register, state};
 use super::supervisor::Supervisor;
 use super::thread::Thread;
 use crate::cache::Place;
-use crate::layout::{STREAM, WILD};
+use crate::layout::STREAM;
 use crate::mode::Mode;
-use crate::unit::Moved;
 
 impl Supervisor<'_> {
     /// An instruction in the cache has faulted.
@@ -104,10 +103,6 @@ impl Supervisor<'_> {
         let unit = self.cache.unit(id).ok_or_else(lost)?;
         let point = unit.point_at(offset).ok_or_else(lost)?;
         let executed = u32::from(point.instruction);
-        if executed as usize == unit.instructions.len() {
-            let (moved, cursor) = (point.moved.clone(), point.cursor);
-            return self.behind_branch(thread, host, &moved, cursor);
-        }
         let pc = *unit.instructions.get(executed as usize).ok_or_else(lost)?;
         let guest = state(thread, host, &point.moved, pc);
         let mut machine = *host;
@@ -118,24 +113,6 @@ impl Supervisor<'_> {
         thread.prefix = prefix;
         self.interrupted(thread, id, executed, counted)?;
         Ok(guest)
-    }
-
-    /// The guest's state where an indirect branch has retired and what then faulted is ours: the push of a return, where the guest may
-    /// only read.
-    fn behind_branch(
-        &mut self,
-        thread: &mut Thread,
-        host: &Registers,
-        moved: &[Moved],
-        cursor: u8,
-    ) -> Result<Registers> {
-        if WILD.contains(&thread.area.target()) {
-            return self.before_wild_branch(thread, host);
-        }
-        let mut machine = *host;
-        self.leave_rows(thread, *register(&mut machine, cursor))?;
-        thread.prefix = None;
-        Ok(state(thread, host, moved, thread.area.target()))
     }
 
     /// Reports that only `executed` instructions of a unit retired.

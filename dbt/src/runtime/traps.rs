@@ -14,17 +14,14 @@ use crate::unit::{self, ExitKind, Moved};
 
 const RIP: usize = offset_of!(libc::user, regs) + offset_of!(Registers, rip);
 const GUEST_RCX: usize = offset_of!(libc::user, regs) + offset_of!(Registers, rcx);
-const RSP: usize = offset_of!(libc::user, regs) + offset_of!(Registers, rsp);
 
 /// How a thread has left translated code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
     /// By this exit of a unit.
     Exit(UnitId, usize),
-    /// An indirect jump is in no table.
+    /// An indirect branch is not in the table.
     JumpMiss,
-    /// A return is in no table.
-    ReturnMiss,
 }
 
 impl Supervisor<'_> {
@@ -36,7 +33,6 @@ impl Supervisor<'_> {
                 Some(Left::Exit(id, exit))
             }
             Place::JumpMiss => Some(Left::JumpMiss),
-            Place::ReturnMiss => Some(Left::ReturnMiss),
             Place::Stub => None,
         }
     }
@@ -61,13 +57,13 @@ impl Supervisor<'_> {
                 };
                 match unit.exits[exit].kind {
                     ExitKind::Direct(pc) => (pc, unit.exits[exit].prefix),
-                    ExitKind::Indirect | ExitKind::Landing => (thread.area.target(), None),
+                    ExitKind::Indirect => (thread.area.target(), None),
                     ExitKind::Syscall(_) | ExitKind::Slow(_) => {
                         return self.leave(thread, stopped, left);
                     }
                 }
             }
-            Left::JumpMiss | Left::ReturnMiss => (thread.area.target(), None),
+            Left::JumpMiss => (thread.area.target(), None),
         };
         if self.is_wild(thread, left) {
             return self.leave(thread, stopped, left);
@@ -91,11 +87,9 @@ impl Supervisor<'_> {
         let registered = match left {
             Left::Exit(id, exit) => match self.cache.unit(id).map(|unit| unit.exits[exit].kind) {
                 Some(ExitKind::Indirect) => self.cache.register_jump(to),
-                Some(ExitKind::Landing) => self.cache.register_return(to),
                 _ => self.cache.link(id, exit, to),
             },
             Left::JumpMiss => self.cache.register_jump(to),
-            Left::ReturnMiss => self.cache.register_return(to),
         };
         match registered {
             // Without room the next time will be a stop as well.
@@ -106,7 +100,6 @@ impl Supervisor<'_> {
             return self.leave(thread, stopped, left);
         };
         if self.is_indirect(left) {
-            self.clean_stack(thread, &stopped, left)?;
             stopped.set_user_word(GUEST_RCX, thread.area.home(RCX))?;
         }
         stopped.set_user_word(RIP, host)?;
@@ -115,24 +108,12 @@ impl Supervisor<'_> {
 
     pub(super) fn is_indirect(&self, left: Left) -> bool {
         match left {
-            Left::Exit(id, exit) => self.cache.unit(id).is_some_and(|unit| {
-                matches!(
-                    unit.exits[exit].kind,
-                    ExitKind::Indirect | ExitKind::Landing
-                )
-            }),
-            Left::JumpMiss | Left::ReturnMiss => true,
+            Left::Exit(id, exit) => self
+                .cache
+                .unit(id)
+                .is_some_and(|unit| unit.exits[exit].kind == ExitKind::Indirect),
+            Left::JumpMiss => true,
         }
-    }
-
-    /// A return miss leaves a host address below the guest's stack pointer.
-    fn clean_stack(&self, thread: &Thread, stopped: &Stopped, left: Left) -> Result<()> {
-        if left == Left::ReturnMiss {
-            let slot = stopped.user_word(RSP)?.wrapping_sub(8);
-            let target = thread.area.target().to_le_bytes();
-            self.code.memory.write(slot, &target)?;
-        }
-        Ok(())
     }
 
     /// Leaves translated code: the guest's state behind the exit is taken, and executed from there.
@@ -165,7 +146,6 @@ impl Supervisor<'_> {
         if self.is_indirect(left) {
             moved.push(at_home(RCX));
         }
-        self.clean_stack(thread, stopped, left)?;
         if self.is_wild(thread, left) {
             return self.before_wild_branch(thread, &host);
         }

@@ -1,7 +1,7 @@
 //! Wild branches: to addresses that no code of a program can have.
 //!
 //! Natively such a branch does not retire: the processor raises the fault at the branch itself. Translated, it has been taken when it
-//! misses the lookup tables. So it is taken back, and executed once more, natively.
+//! misses the lookup table. So it is taken back, and executed once more, natively.
 //! What is not restored is the word below the stack pointer that a wild call overwrites.
 
 use fits_stats::template::{ROW_ALIGN, UnitId};

@@ -227,24 +227,9 @@ impl Assembler {
         dynasm!(self.ops ; .arch x64 ; gs jmp QWORD [Rq(register) * 8 + offset]);
     }
 
-    /// `push gs:[register * 8 + offset]`
-    pub(super) fn push_table(&mut self, register: u8, offset: i32) {
-        dynasm!(self.ops ; .arch x64 ; gs push QWORD [Rq(register) * 8 + offset]);
-    }
-
     /// `lea rsp, [rsp + bytes]`
     pub(super) fn drop_stack(&mut self, bytes: i32) {
         dynasm!(self.ops ; .arch x64 ; lea rsp, [rsp + bytes]);
-    }
-
-    /// `mov [rsp - 8], register`
-    pub(super) fn store_below_stack(&mut self, register: u8) {
-        dynasm!(self.ops ; .arch x64 ; mov [rsp - 8], Rq(register));
-    }
-
-    /// A hardware return.
-    pub(super) fn ret(&mut self) {
-        dynasm!(self.ops ; .arch x64 ; ret);
     }
 
     /// `push qword [rip + …]` of an 8-byte constant to be placed later; returns the offset of the displacement.

@@ -7,7 +7,7 @@
 use super::TranslateError;
 use super::decode::Guest;
 use super::exits;
-use super::registers::{Plan, RCX, leaves_indirectly};
+use super::registers::{Plan, RCX, RSP, Set, leaves_indirectly, used};
 use super::sides;
 use super::writer::Writer;
 use crate::layout::COUNTERS;
@@ -26,8 +26,8 @@ enum Way {
     Increment,
     /// Through this register, which the instruction overwrites.
     Through(u8),
-    /// Through rcx.
-    Saved,
+    /// Through this register, which is saved and restored.
+    Saved(u8),
 }
 
 /// Emits the unit.
@@ -84,7 +84,7 @@ fn choose(guests: &[Guest]) -> (usize, Way) {
     {
         return (number, Way::Through(register));
     }
-    (0, Way::Saved)
+    (0, Way::Saved(RCX))
 }
 
 fn overwrites_flags(guest: &Guest) -> bool {
@@ -141,10 +141,25 @@ fn overwritten(guest: &Guest) -> Option<u8> {
 }
 
 /// Counts the execution of a part of the unit, on the way out of it.
-pub(super) fn at_side(writer: &mut Writer, number: usize, id: UnitId) {
+pub(super) fn at_side(writer: &mut Writer, plan: &Plan, number: usize, id: UnitId) {
     let counted_from = writer.counted_from;
-    count_as(writer, number, Way::Saved, id);
+    let register = idle(&plan.block.guests[..number]);
+    count_as(writer, number, Way::Saved(register), id);
     writer.counted_from = counted_from;
+}
+
+/// The register that has not been used for longest: what follows waits least for it.
+fn idle(guests: &[Guest]) -> u8 {
+    let mut busy = Set::default();
+    busy.insert(RSP);
+    for guest in guests.iter().rev() {
+        let with = busy.union(used(guest));
+        if with.first_free().is_none() {
+            break;
+        }
+        busy = with;
+    }
+    busy.first_free().unwrap_or(RCX)
 }
 
 fn count(writer: &mut Writer, number: usize, way: Way) {
@@ -156,12 +171,12 @@ fn count_as(writer: &mut Writer, number: usize, way: Way, id: UnitId) {
     match way {
         Way::Increment => writer.asm.increment(counter),
         Way::Through(register) => through(writer, register, counter),
-        Way::Saved => {
-            writer.asm.save(RCX);
-            writer.displace(number, RCX, Place::Home);
-            through(writer, RCX, counter);
-            writer.asm.restore(RCX);
-            writer.settle(number, RCX);
+        Way::Saved(register) => {
+            writer.asm.save(register);
+            writer.displace(number, register, Place::Home);
+            through(writer, register, counter);
+            writer.asm.restore(register);
+            writer.settle(number, register);
         }
     }
     writer.counted_from = writer.asm.offset();

@@ -1,17 +1,14 @@
 //! The ways out of a unit.
 //!
-//! Direct branches are jumps that the runtime links. Indirect ones go through the lookup tables. A call pushes the
-//! guest's return address but executes a hardware `call`, and a return a hardware `ret`, so that the processor's return
-//! predictor works: the host address that the hardware pushes is replaced at once by the guest's, and the landing
-//! behind the call puts the guest's return address back below rsp. The guest never finds a host address on its stack.
+//! Direct branches are jumps that the runtime links. Indirect ones and returns go through the lookup table. A call pushes the
+//! guest's return address and jumps, so the guest never finds a host address on its stack.
 
 use super::TranslateError;
 use super::decode::{End, Guest};
 use super::registers::{Plan, R15, RCX, leaves_indirectly};
 use super::sides;
-use super::stubs::check;
 use super::writer::Writer;
-use crate::layout::{LOOKUP_JUMP, LOOKUP_RETURN, SOURCE, TARGET, home};
+use crate::layout::{LOOKUP, SOURCE, TARGET, home};
 use crate::mode::Mode;
 use crate::unit::{ExitKind, Place};
 use fits_stats::template::row_header;
@@ -143,22 +140,14 @@ fn indirect(writer: &mut Writer, plan: &Plan, number: usize) {
         return call(writer, plan, number, None);
     }
     epilogue(writer, plan, number + 1);
-    // The push below may fault: by then the return has retired.
-    writer.point(number + 1);
     name_source(writer);
-    if instruction.mnemonic() == Mnemonic::Ret && instruction.op_count() == 0 {
-        writer.asm.low16(RCX);
-        writer.asm.push_table(RCX, LOOKUP_RETURN);
-        writer.asm.ret();
-        return;
-    }
     if instruction.mnemonic() == Mnemonic::Ret {
         writer
             .asm
             .drop_stack(instruction.stack_pointer_increment() - 8);
     }
     writer.asm.low16(RCX);
-    writer.asm.jump_table(RCX, LOOKUP_JUMP);
+    writer.asm.jump_table(RCX, LOOKUP);
 }
 
 /// Leaves the unit's number for the case that the branch turns out to fault. At level `full` the row says it.
@@ -172,21 +161,6 @@ fn name_source(writer: &mut Writer) {
 /// A call: to `target`, or to where rcx says.
 fn call(writer: &mut Writer, plan: &Plan, number: usize, target: Option<u64>) {
     let next = plan.block.guests[number].instruction.next_ip();
-    let displaced = writer.moved();
-    let to_thunk = writer.asm.relative(&[0xe8]);
-    // The landing: the callee has returned.
-    let landing = writer.asm.offset();
-    writer.landings.push((next, landing));
-    writer.at_boundary(number + 1, &[(RCX, Place::Home)]);
-    let to_miss = check(&mut writer.asm, next, true);
-    let miss = writer.exit(ExitKind::Landing);
-    writer.leads_to(to_miss, miss);
-    direct(writer, JMP, next);
-    // The thunk: the guest's return address takes the place of the host's.
-    let thunk = writer.asm.offset();
-    writer.leads_inside(to_thunk, thunk);
-    writer.resume_with(number, displaced);
-    writer.asm.drop_stack(8);
     writer.push(next);
     epilogue(writer, plan, number + 1);
     match target {
@@ -194,7 +168,7 @@ fn call(writer: &mut Writer, plan: &Plan, number: usize, target: Option<u64>) {
         None => {
             name_source(writer);
             writer.asm.low16(RCX);
-            writer.asm.jump_table(RCX, LOOKUP_JUMP);
+            writer.asm.jump_table(RCX, LOOKUP);
         }
     }
 }

@@ -21,7 +21,7 @@ mod stubs;
 mod tracing;
 mod writer;
 
-pub use stubs::{Stubs, jump_entry, return_entry, stubs};
+pub use stubs::{Stubs, jump_entry, stubs};
 
 use crate::mode::Mode;
 use crate::unit::{GuestCode, Request, Unit};

@@ -102,7 +102,7 @@ pub(super) fn emit(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateErro
         writer.leaving_as = side.id;
         epilogue(writer, plan, side.executed);
         if writer.request.mode == Mode::Counts {
-            counting::at_side(writer, side.executed, side.id);
+            counting::at_side(writer, plan, side.executed, side.id);
         }
         direct(writer, JMP, side.target);
     }

@@ -16,16 +16,13 @@ pub struct Stubs {
     pub code: Vec<u8>,
     /// Offset of the `int3` that an indirect jump or call reaches when its target is in no table.
     pub jump_miss: u32,
-    /// The same for a return. The stack slot below rsp holds a host address: the runtime puts [`TARGET`] there.
-    pub return_miss: u32,
 }
 
 /// Emits a zone's stubs.
 pub fn stubs() -> Stubs {
     Stubs {
-        code: vec![INT3, 0x90, 0x90, 0x90, INT3, 0x90, 0x90, 0x90],
+        code: vec![INT3, 0x90, 0x90, 0x90],
         jump_miss: 0,
-        return_miss: 4,
     }
 }
 
@@ -35,27 +32,8 @@ pub fn stubs() -> Stubs {
 /// # Errors
 /// [`TranslateError`] when the assembler refuses.
 pub fn jump_entry(pc: u64, unit: u64, miss: u64, host: u64) -> Result<Vec<u8>, TranslateError> {
-    entry(pc, unit, miss, host, false)
-}
-
-/// Emits the entry of returns to guest address `pc`; otherwise as [`jump_entry`]. It puts the guest's return address back
-/// below rsp. A return to another address goes on to `miss`, the zone's `jump_miss`.
-///
-/// # Errors
-/// [`TranslateError`] when the assembler refuses.
-pub fn return_entry(pc: u64, unit: u64, miss: u64, host: u64) -> Result<Vec<u8>, TranslateError> {
-    entry(pc, unit, miss, host, true)
-}
-
-fn entry(
-    pc: u64,
-    unit: u64,
-    miss: u64,
-    host: u64,
-    is_return: bool,
-) -> Result<Vec<u8>, TranslateError> {
     let mut asm = Assembler::new(host);
-    let to_miss = check(&mut asm, pc, is_return);
+    let to_miss = check(&mut asm, pc);
     let to_unit = asm.relative(&[0xe9]);
     let mut code = asm.finish(pc)?;
     point(&mut code, to_miss, miss.wrapping_sub(host) as u32);
@@ -65,11 +43,8 @@ fn entry(
 
 /// Emits the check that [`TARGET`] is `pc`, after which rcx is the guest's again. Returns the offset of the displacement
 /// that leads to a miss (with rcx still at home).
-pub(super) fn check(asm: &mut Assembler, pc: u64, is_return: bool) -> u32 {
+fn check(asm: &mut Assembler, pc: u64) -> u32 {
     asm.load_context(RCX, TARGET);
-    if is_return {
-        asm.store_below_stack(RCX);
-    }
     let negated = pc.wrapping_neg();
     if let Ok(short) = i32::try_from(negated as i64) {
         asm.add(RCX, RCX, short);

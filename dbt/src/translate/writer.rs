@@ -21,7 +21,6 @@ pub(super) struct Writer<'a> {
     pub(super) request: &'a Request,
     pub(super) asm: Assembler,
     pub(super) exits: Vec<Exit>,
-    pub(super) landings: Vec<(u64, u32)>,
     pub(super) counted_from: u32,
     /// Bytes of the row so far (level `full`).
     pub(super) row_bytes: u32,
@@ -63,7 +62,6 @@ impl<'a> Writer<'a> {
             request,
             asm: Assembler::new(request.host),
             exits: Vec::new(),
-            landings: Vec::new(),
             counted_from: 0,
             row_bytes: 0,
             main_row_bytes: 0,
@@ -121,24 +119,6 @@ impl<'a> Writer<'a> {
     pub(super) fn resume_with(&mut self, number: usize, (moved, cursor): (Vec<Moved>, u8)) {
         self.moved = moved;
         self.cursor = cursor;
-        self.point(number);
-    }
-
-    /// The code that follows is reached as at a unit's boundary, with `elsewhere` moved as well.
-    pub(super) fn at_boundary(&mut self, number: usize, elsewhere: &[(u8, Place)]) {
-        self.moved.clear();
-        if self.request.mode.takes_r15() {
-            self.moved.push(Moved {
-                register: R15,
-                to: Place::Home,
-            });
-        }
-        self.moved.extend(
-            elsewhere
-                .iter()
-                .map(|&(register, to)| Moved { register, to }),
-        );
-        self.cursor = R15;
         self.point(number);
     }
 
@@ -266,11 +246,6 @@ impl<'a> Writer<'a> {
         self.links.push(Link { exit, at });
     }
 
-    /// A displacement at `at` leads to an exit that is never linked.
-    pub(super) fn leads_to(&mut self, at: u32, exit: usize) {
-        self.links.push(Link { exit, at });
-    }
-
     /// A displacement at `at` leads to `target` inside the unit.
     pub(super) fn leads_inside(&mut self, at: u32, target: u32) {
         self.inner.push((at, target));
@@ -336,7 +311,6 @@ impl<'a> Writer<'a> {
             template,
             code,
             exits,
-            landings: self.landings,
             points: self.points,
             counted_from: self.counted_from,
         })

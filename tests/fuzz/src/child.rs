@@ -6,7 +6,7 @@ use crate::places::{
     AREA, AREA_BYTES, CODE, CODE_BYTES, FAR, MEMORY_BYTES, NEAR, REGIONS, STREAM, STREAM_BYTES,
     ZONE_BYTES,
 };
-use fits_dbt::layout::{LOOKUP_BYTES, LOOKUP_JUMP};
+use fits_dbt::layout::{LOOKUP, LOOKUP_BYTES};
 use fits_tracer::ptrace::{Options, Stopped, Waited, trace_me, wait_for};
 use memmap2::MmapMut;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -79,7 +79,7 @@ impl Child {
         let stream = Memfd::new("stream", STREAM_BYTES)?;
         let (read, write, execute) = (libc::PROT_READ, libc::PROT_WRITE, libc::PROT_EXEC);
         let (zone_fd, area_fd) = (zone.file.as_raw_fd(), area.file.as_raw_fd());
-        let lookup = LOOKUP_JUMP as u64;
+        let lookup = LOOKUP as u64;
         let behind = lookup + LOOKUP_BYTES;
         let mut mappings: Vec<Mapping> = vec![
             (code.file.as_raw_fd(), 0, CODE, CODE_BYTES, read | execute),

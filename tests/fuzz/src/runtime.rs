@@ -97,7 +97,6 @@ enum Via {
     /// Exit of a unit.
     Exit(usize, usize),
     Jump,
-    Return,
 }
 
 /// Runs the sequence translated, and compares it with `trace`.
@@ -118,13 +117,7 @@ pub fn run(
         (End::Cut, Mode::Linked) => Mode::Whole,
         _ => mode,
     };
-    let zone = Zone::new(
-        machine.shared(),
-        case.far,
-        mode == Mode::Linked,
-        case.seed & 1 == 1,
-        layout,
-    );
+    let zone = Zone::new(machine.shared(), case.far, case.seed & 1 == 1, layout);
     let mut runtime = Runtime {
         machine,
         layout,
@@ -401,7 +394,7 @@ impl Runtime<'_> {
     fn is_stray_step(&self) -> bool {
         let before = self.registers.rip.wrapping_sub(1);
         self.registers.eflags & TRAP_FLAG != 0
-            && self.zone.is_miss(before).is_none()
+            && !self.zone.is_miss(before)
             && self.zone.exit(before).is_none()
     }
 
@@ -439,11 +432,8 @@ impl Runtime<'_> {
     /// A unit was left at a trap.
     fn left(&mut self) -> Result<Next, Stop> {
         let at = self.registers.rip - 1;
-        let next = if let Some(is_return) = self.zone.is_miss(at) {
-            if is_return {
-                self.put_return_address();
-            }
-            self.indirect(is_return)
+        let next = if self.zone.is_miss(at) {
+            self.indirect()
         } else {
             let Some((unit, number)) = self.zone.exit(at) else {
                 return differs(format!("stopped at {at:#x}, which is no exit"));
@@ -456,8 +446,7 @@ impl Runtime<'_> {
                     prefix,
                     via: Via::Exit(unit, number),
                 },
-                ExitKind::Indirect => self.indirect(false),
-                ExitKind::Landing => self.indirect(true),
+                ExitKind::Indirect => self.indirect(),
                 ExitKind::Syscall(pc) | ExitKind::Slow(pc) => Next {
                     pc,
                     prefix,
@@ -471,21 +460,12 @@ impl Runtime<'_> {
         Ok(next)
     }
 
-    fn indirect(&mut self, is_return: bool) -> Next {
+    fn indirect(&mut self) -> Next {
         self.registers.rcx = self.get(home(1));
         Next {
             pc: self.get(TARGET),
             prefix: None,
-            via: if is_return { Via::Return } else { Via::Jump },
-        }
-    }
-
-    /// The slot below the stack pointer holds a host address.
-    fn put_return_address(&mut self) {
-        let target = self.get(TARGET);
-        if let Some((offset, _)) = crate::places::find(self.registers.rsp.wrapping_sub(8)) {
-            let memory = &mut self.machine.shared().memory;
-            memory[offset..offset + 8].copy_from_slice(&target.to_le_bytes());
+            via: Via::Jump,
         }
     }
 

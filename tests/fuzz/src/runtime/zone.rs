@@ -1,7 +1,7 @@
 //! The zone of translated code: units where they lie, and finding them again.
 
 use super::Via;
-use super::tables::{self, Table};
+use super::tables;
 use crate::case::Layout;
 use crate::child::Shared;
 use crate::places::{CODE, FAR, NEAR, UNITS, ZONE_BYTES};
@@ -44,8 +44,6 @@ pub(super) struct Zone {
     code: Vec<u8>,
     by_key: HashMap<Key, usize>,
     stubs: Stubs,
-    /// Returns find the landings of calls.
-    linked: bool,
     /// Entries of the lookup tables that were changed.
     changed: Vec<usize>,
     /// Addresses whose entries lead to others' entries.
@@ -65,13 +63,7 @@ impl GuestCode for Code<'_> {
 
 impl Zone {
     /// An empty zone.
-    pub(super) fn new(
-        shared: &mut Shared,
-        far: bool,
-        linked: bool,
-        collide: bool,
-        layout: &Layout,
-    ) -> Self {
+    pub(super) fn new(shared: &mut Shared, far: bool, collide: bool, layout: &Layout) -> Self {
         let base = if far { FAR } else { NEAR };
         let stubs = translate::stubs();
         shared.zone[..stubs.code.len()].copy_from_slice(&stubs.code);
@@ -83,7 +75,6 @@ impl Zone {
             code: layout.code.clone(),
             by_key: HashMap::new(),
             stubs,
-            linked,
             changed: Vec::new(),
             collide: if collide {
                 layout.addresses.clone()
@@ -91,25 +82,18 @@ impl Zone {
                 Vec::new()
             },
         };
-        tables::fill(shared, zone.miss(false), zone.miss(true));
+        tables::fill(shared, zone.miss());
         zone.changed.clear();
         zone
     }
 
-    fn miss(&self, is_return: bool) -> u64 {
-        let offset = if is_return {
-            self.stubs.return_miss
-        } else {
-            self.stubs.jump_miss
-        };
-        self.base + u64::from(offset)
+    fn miss(&self) -> u64 {
+        self.base + u64::from(self.stubs.jump_miss)
     }
 
-    /// Whether `at` is the trap of a stub, and whether of returns.
-    pub(super) fn is_miss(&self, at: u64) -> Option<bool> {
-        [false, true]
-            .into_iter()
-            .find(|&kind| self.miss(kind) == at)
+    /// Whether `at` is the trap of the stub.
+    pub(super) fn is_miss(&self, at: u64) -> bool {
+        self.miss() == at
     }
 
     /// The template of that number.
@@ -190,11 +174,6 @@ impl Zone {
         {
             return Err("the sides' numbers don't follow the unit's".to_owned());
         }
-        if self.linked {
-            for &(pc, landing) in &unit.landings {
-                self.enter(shared, Table::Return, pc, host + u64::from(landing));
-            }
-        }
         self.units.push(Placed { unit, host });
         self.by_key.insert(key, self.units.len() - 1);
         Ok(self.units.len() - 1)
@@ -212,12 +191,12 @@ impl Zone {
         Ok(())
     }
 
-    fn enter(&mut self, shared: &mut Shared, table: Table, pc: u64, host: u64) {
-        self.changed.push(tables::set(shared, table, pc, host));
+    fn enter(&mut self, shared: &mut Shared, pc: u64, host: u64) {
+        self.changed.push(tables::set(shared, pc, host));
         for other in self.collide.clone() {
-            let slot = tables::slot(table, other);
+            let slot = tables::slot(other);
             if !self.changed.contains(&slot) {
-                self.changed.push(tables::set(shared, table, other, host));
+                self.changed.push(tables::set(shared, other, host));
             }
         }
     }
@@ -243,14 +222,9 @@ impl Zone {
                 }
             }
             Via::Jump => {
-                let code = translate::jump_entry(pc, host, self.miss(false), entry);
+                let code = translate::jump_entry(pc, host, self.miss(), entry);
                 self.place(shared, &code.map_err(|error| error.to_string())?)?;
-                self.enter(shared, Table::Jump, pc, entry);
-            }
-            Via::Return => {
-                let code = translate::return_entry(pc, host, self.miss(false), entry);
-                self.place(shared, &code.map_err(|error| error.to_string())?)?;
-                self.enter(shared, Table::Return, pc, entry);
+                self.enter(shared, pc, entry);
             }
         }
         Ok(())
@@ -285,11 +259,11 @@ impl Zone {
             .position(|placed| at.wrapping_sub(placed.host) < placed.unit.code.len() as u64)
     }
 
-    /// Puts the lookup tables back.
+    /// Puts the lookup table back.
     pub(super) fn reset(&mut self, shared: &mut Shared) {
-        let (jump, back) = (self.miss(false), self.miss(true));
+        let miss = self.miss();
         for slot in self.changed.drain(..) {
-            tables::clear(shared, slot, jump, back);
+            tables::put(shared, slot, miss);
         }
     }
 
