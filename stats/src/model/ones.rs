@@ -42,7 +42,12 @@ impl Ones {
     /// # Panics
     /// If there is no such bit.
     pub fn get(&self, bit: usize) -> u64 {
-        with!(&self.0, counts => u64::from(counts[bit]))
+        match &self.0 {
+            Counts::Bytes(counts) => counts[bit].into(),
+            Counts::Words(counts) => counts[bit].into(),
+            Counts::Doubles(counts) => counts[bit].into(),
+            Counts::Quads(counts) => counts[bit],
+        }
     }
 
     /// All counts.
