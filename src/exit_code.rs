@@ -1,5 +1,6 @@
 //! The exit statuses of fits.
 //!
+//! `fits inject` exits with 0 when its experiments were carried out, whatever came of them: outcomes are results, and stand in the output.
 //! `fits golden` passes the program's own exit status on, and gives 128 + N for a program that signal N ended. What fits itself has to
 //! say uses the numbers that `timeout`, `env` and `nohup` use too, which programs avoid for that reason.
 
@@ -7,7 +8,21 @@
 pub(crate) const DIFFERENT: u8 = 1;
 /// `fits compare`, `fits report`: a folder is missing or is not that of a golden run (also clap's status for wrong usage).
 pub(crate) const NOT_GOLDEN: u8 = 2;
-/// `fits golden --verify`: the program ended well, but its two runs differ.
+/// `fits inject --exit-code`: the worst outcome was silent data corruption.
+pub(crate) const SDC: u8 = 10;
+/// `fits inject --exit-code`: the program's own check spoke.
+pub(crate) const DETECTED: u8 = 11;
+/// `fits inject --exit-code`: a crash.
+pub(crate) const CRASH: u8 = 12;
+/// `fits inject --exit-code`: a hang.
+pub(crate) const HANG: u8 = 13;
+/// `fits inject --exit-code`: a moment never came.
+pub(crate) const NOT_REACHED: u8 = 14;
+/// `fits inject --exit-code`: a fault could not be carried out.
+pub(crate) const INVALID: u8 = 15;
+/// `fits inject`: what was typed is wrong, or contradicts the program or its golden run (also clap's status for wrong usage).
+pub(crate) const USAGE: u8 = 2;
+/// `fits golden --verify`: the program ended well, but its two runs differ. `fits inject --dry-run`: the outcome is not masked.
 pub(crate) const NOT_REPRODUCIBLE: u8 = 123;
 /// fits failed: the statistics could not be collected or written, ptrace is forbidden.
 pub(crate) const FAILED: u8 = 125;
@@ -30,3 +45,15 @@ Exit status:
   125  fits failed: statistics not collected or not written, ptrace forbidden
   126  the program was found but cannot be run
   127  the program was not found";
+
+/// The table for `fits inject --help`.
+pub(crate) const INJECT_TABLE: &str = "\
+Exit status:
+  0    the experiments were carried out, whatever came of them (also those that were not reached or invalid: they are counted)
+  2    the command line, a fault, or the golden folder is wrong; nothing was injected
+  123  --dry-run: the outcome is not masked
+  125  fits failed, or the fault-free run is no reference
+  126  the program was found but cannot be run
+  127  the program was not found
+With --exit-code, in place of 0, the highest of:
+  0 masked, 10 sdc, 11 detected, 12 crash, 13 hang, 14 not reached, 15 invalid";

@@ -3,6 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use fits_injectors::experiment::compare::Different;
+use fits_injectors::experiment::record::ReadError;
+use fits_injectors::experiment::session::SessionError;
+use fits_injectors::experiment::worker::WorkerError;
 use fits_stats::client::ClientError;
 use fits_stats::folder::FolderError;
 use fits_stats::write::WriteError;
@@ -30,6 +34,16 @@ pub(crate) enum CliError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    #[error(transparent)]
+    Results(#[from] ReadError),
+    #[error(transparent)]
+    Compared(#[from] Different),
     #[error("the program cannot be run twice for --verify: {0}")]
     NotTwice(String),
 }
@@ -60,7 +74,9 @@ impl CliError {
                 | StartError::Exec { .. } => exit_code::CANNOT_RUN,
                 _ => exit_code::FAILED,
             },
-            Self::Folder(_) => exit_code::NOT_GOLDEN,
+            Self::Folder(_) | Self::Results(_) | Self::Compared(_) => exit_code::NOT_GOLDEN,
+            Self::Usage(_) | Self::Session(SessionError::Wrong(_)) => exit_code::USAGE,
+            Self::Session(SessionError::CannotRun(_)) => exit_code::CANNOT_RUN,
             _ => exit_code::FAILED,
         }
     }

@@ -4,10 +4,12 @@ mod compare;
 mod error;
 mod generate;
 mod golden;
+mod inject;
 mod progress;
 mod record;
 mod report;
 mod verify;
+mod worker;
 
 use clap::{Parser, Subcommand};
 
@@ -16,7 +18,7 @@ pub(crate) use error::CliError;
 /// Fault injection for Linux programs and kernels.
 ///
 /// A golden run executes a program without any fault and counts everything it does, instruction by instruction: the reference that
-/// every experiment is compared with.
+/// every experiment is compared with. An experiment injects a fault and says what became of the program.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
@@ -27,20 +29,26 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Golden(golden::GoldenArgs),
+    // Boxed: it has many more flags than the others.
+    Inject(Box<inject::InjectArgs>),
     Compare(compare::CompareArgs),
     Report(report::ReportArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
+    #[command(hide = true)]
+    Worker(worker::WorkerArgs),
 }
 
 /// Carries out a command; its exit status.
 pub(crate) fn run(cli: Cli) -> Result<u8, CliError> {
     match cli.command {
         Command::Golden(args) => golden::run(&args),
+        Command::Inject(args) => inject::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
+        Command::Worker(worker::WorkerArgs {}) => worker::run(),
     }
 }
 

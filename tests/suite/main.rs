@@ -3,5 +3,6 @@
 mod compare;
 mod golden;
 mod hot_paths;
+mod inject;
 mod robust;
 mod stats_process;

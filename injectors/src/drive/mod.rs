@@ -24,7 +24,7 @@ mod touch;
 mod track;
 
 use fits_tracer::backend::BackendError;
-use fits_tracer::engine::{End, Engine, EngineOptions, Found, Moment, Reached};
+use fits_tracer::engine::{End, Engine, EngineOptions, Found, Limits, Moment, Reached};
 use fits_tracer::process::Command;
 
 use crate::fault::Fault;
@@ -135,7 +135,12 @@ pub fn run(
             "there is no fault to inject".to_owned(),
         ));
     };
-    match engine.reach(command, options, first.found.moment)? {
+    // The way there is without faults, so it ends however slow it is; limits are for what comes then.
+    let way = EngineOptions {
+        limits: Limits::default(),
+        ..options.clone()
+    };
+    match engine.reach_found(command, &way, &first.found)? {
         Reached::At(live) => Session::new(*live, planned, options.limits, drive).run(),
         Reached::Ended(end) => Ok(Driven {
             injections: Vec::new(),

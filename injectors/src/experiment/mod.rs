@@ -1,12 +1,23 @@
 //! Experiments: a program run with faults, away from the host, and what became of it.
 //!
-//! - `sandbox`: where it runs. `limits`: what it may use. `outputs`: what it left behind.
-//! - `worker`: the process that runs experiments; `client`: the side that gives it jobs.
+//! - `session`: one program, its reference run, and experiments with it. The side that asks.
+//! - `client`, `worker`: asking a worker process, and being one; `job`: what is asked and answered.
+//! - `sandbox`: where the program runs. `limits`: what it may use. `outputs`: what it left behind.
+//! - `outcome`: what that means. `record`: results as they are kept; `locate`: their symbols; `text`: for people;
+//!   `compare`: two lists of results side by side.
 
 pub mod client;
+pub mod compare;
+pub mod job;
 pub mod limits;
+mod locate;
+pub mod outcome;
 pub mod outputs;
+pub mod record;
 mod sandbox;
+pub mod session;
+mod text;
 pub mod worker;
 
+pub use locate::locate;
 pub use sandbox::{Exceeded, SandboxError};

@@ -66,6 +66,11 @@ pub enum Kind {
 /// Names of the standard streams.
 pub(crate) const STREAMS: [&str; 2] = ["stdout", "stderr"];
 
+/// Whether it is a standard stream.
+pub(crate) fn is_stream(output: &Output) -> bool {
+    STREAMS.contains(&output.name.as_str())
+}
+
 /// Captured standard output and error.
 ///
 /// # Errors

@@ -1,0 +1,386 @@
+//! What a worker is asked to do, and what it answers.
+
+use std::io;
+use std::path::Path;
+
+use fits_stats::symbols::Names;
+use fits_tracer::backend::BackendError;
+use fits_tracer::engine::{End, Engine, EngineOptions, Found, Limits};
+use fits_tracer::live::Live;
+use fits_tracer::process::{CpuPlan, Environment};
+use regex::bytes::Regex;
+use serde::{Deserialize, Serialize};
+
+use super::limits::processor_backstop;
+use super::outputs::{self, Difference, Output, differences, keep, read_kept};
+use super::record::InjectionRecord;
+use super::sandbox::Exceeded;
+use super::worker::Inside;
+use crate::drive::{self, Activated, DriveOptions, Planned};
+use crate::fault::Fault;
+use crate::resolve::{Golden, PlanError, PlanOptions, plan};
+
+/// Who executes the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineName {
+    /// The translator.
+    Dbt,
+    /// Breakpoints and counting.
+    Ptrace,
+    /// Single steps only.
+    Steps,
+}
+
+/// How the program is run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Without a controlled start.
+    pub raw: bool,
+    /// When it is ended.
+    pub limits: Limits,
+}
+
+/// A job of a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Job {
+    /// Run without faults and without counting; keep the outputs in the store under this name.
+    Reference {
+        /// How.
+        run: Run,
+        /// Name of the folder for the outputs.
+        keep: String,
+        /// Patterns that are looked for in standard output and error.
+        patterns: Vec<String>,
+    },
+    /// Count instructions.
+    Count {
+        /// How.
+        run: Run,
+        /// By whom.
+        engine: EngineName,
+    },
+    /// Find the moments of faults.
+    Plan {
+        /// How.
+        run: Run,
+        /// By whom.
+        engine: EngineName,
+        /// The faults.
+        faults: Vec<String>,
+        /// What random ones are drawn from.
+        seed: u64,
+        /// Instructions of each thread and processor time of the fault-free run, where they are known.
+        golden: Option<(Vec<u64>, f64)>,
+    },
+    /// Run with faults.
+    Experiment(Box<Experiment>),
+}
+
+/// A run with faults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Experiment {
+    /// How.
+    pub run: Run,
+    /// Who brings it to the first moment.
+    pub engine: EngineName,
+    /// The faults and their moments.
+    pub faults: Vec<(String, Found)>,
+    /// Change nothing.
+    pub dry_run: bool,
+    /// How many instructions are stepped to see whether what was changed is read.
+    pub window: u64,
+    /// How many instructions a thread may retire while it is stepped.
+    pub instructions: Option<u64>,
+    /// Outputs of the reference run.
+    pub golden: Vec<Output>,
+    /// The folder of the store in which their contents are.
+    pub golden_kept: String,
+    /// Keep the outputs in the store under this name, if they differ.
+    pub keep: Option<String>,
+    /// Patterns that are looked for in standard output and error.
+    pub patterns: Vec<String>,
+}
+
+/// What a worker answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Report {
+    /// Of a reference run.
+    Reference(Box<ReferenceReport>),
+    /// Instructions of each thread.
+    Counted(End),
+    /// The moments, in the order of the faults, which have their seeds now. `None`: the fault-free run ends before.
+    Planned(Vec<Option<(String, Found)>>),
+    /// What is wrong with a fault: one sentence.
+    Wrong(String),
+    /// Of a run with faults.
+    Experiment(Box<ExperimentReport>),
+    /// The program cannot be run: one sentence.
+    CannotRun(String),
+}
+
+/// A run without faults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReferenceReport {
+    /// How it ended.
+    pub end: End,
+    /// What it left.
+    pub outputs: Vec<Output>,
+    /// Files with code that were mapped when the program itself began: path, first address, first address after it, offset in the file.
+    pub modules: Vec<(String, u64, u64, u64)>,
+    /// The limit it was ended for.
+    pub exceeded: Option<Exceeded>,
+    /// The patterns that were found in its output.
+    pub patterns: Vec<String>,
+}
+
+/// A run with faults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExperimentReport {
+    /// The faults whose moment came.
+    pub injections: Vec<InjectionRecord>,
+    /// Whether the first moment came.
+    pub reached: bool,
+    /// Whether what was changed was read.
+    pub activated: String,
+    /// Instructions from the fault to the end, where they were counted.
+    pub latency: Option<u64>,
+    /// How it ended.
+    pub end: End,
+    /// How many outputs there are.
+    pub outputs: usize,
+    /// How its outputs differ from those of the reference run.
+    pub differences: Vec<Difference>,
+    /// The limit it was ended for.
+    pub exceeded: Option<Exceeded>,
+    /// The patterns that were found in its output.
+    pub patterns: Vec<String>,
+}
+
+/// Carries a job out. `engines` makes an engine by its name.
+///
+/// # Errors
+/// One sentence.
+pub fn carry_out(
+    job: Job,
+    inside: &mut Inside,
+    engines: &dyn Fn(EngineName) -> Box<dyn Engine>,
+) -> Result<Report, String> {
+    let done = match job {
+        Job::Reference {
+            run,
+            keep,
+            patterns,
+        } => reference(run, &keep, &patterns, inside),
+        Job::Count { run, engine } => command(&run, inside).and_then(|command| {
+            let end = engines(engine).count(&command, &options(&run))?;
+            Ok(Report::Counted(end))
+        }),
+        Job::Plan {
+            run,
+            engine,
+            faults,
+            seed,
+            golden,
+        } => plan_all(&run, &mut *engines(engine), &faults, seed, golden, inside),
+        Job::Experiment(experiment) => {
+            let mut engine = engines(experiment.engine);
+            run_experiment(&experiment, &mut *engine, inside)
+        }
+    };
+    match done {
+        Ok(report) => Ok(report),
+        Err(Failure::Backend(BackendError::Start(error))) => {
+            Ok(Report::CannotRun(error.to_string()))
+        }
+        Err(failure) => Err(failure.to_string()),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    #[error("the outputs of the program cannot be read: {0}")]
+    Outputs(#[from] io::Error),
+    #[error("{0}")]
+    Other(String),
+}
+
+fn options(run: &Run) -> EngineOptions {
+    EngineOptions {
+        environment: if run.raw {
+            Environment::Raw
+        } else {
+            Environment::Controlled
+        },
+        cpus: CpuPlan::new(),
+        limits: run.limits,
+    }
+}
+
+fn command(run: &Run, inside: &Inside) -> Result<fits_tracer::process::Command, Failure> {
+    let backstop = run.limits.cpu_seconds.map(processor_backstop);
+    Ok(inside.command(backstop.as_slice())?)
+}
+
+fn reference(
+    run: Run,
+    name: &str,
+    patterns: &[String],
+    inside: &mut Inside,
+) -> Result<Report, Failure> {
+    let mut live = Live::launch(&command(&run, inside)?, &options(&run))?;
+    let modules = modules(&mut live, &run)?;
+    let end = live.finish(&run.limits)?;
+    inside.settle();
+    let outputs = inside.outputs()?;
+    keep(&outputs, &inside.store().join(name))?;
+    Ok(Report::Reference(Box::new(ReferenceReport {
+        end,
+        patterns: matching(patterns, &outputs)?,
+        outputs,
+        modules,
+        exceeded: inside.exceeded(),
+    })))
+}
+
+/// What is mapped when the program itself begins: its loader has mapped the libraries by then.
+fn modules(live: &mut Live, run: &Run) -> Result<Vec<(String, u64, u64, u64)>, BackendError> {
+    if let Some(entry) = entry(live)? {
+        live.arrive(entry, 1, &run.limits)?;
+    }
+    let mappings = live.mappings().unwrap_or_default();
+    let code = mappings
+        .into_iter()
+        .filter(|mapping| mapping.execute && mapping.path.starts_with('/'));
+    Ok(code
+        .map(|mapping| (mapping.path, mapping.start, mapping.end, mapping.offset))
+        .collect())
+}
+
+fn entry(live: &Live) -> Result<Option<u64>, BackendError> {
+    let path = std::fs::canonicalize(live.executable()).unwrap_or_default();
+    let Some(names) = Names::load(&path) else {
+        return Ok(None);
+    };
+    let mappings = live.mappings()?;
+    let own = mappings
+        .iter()
+        .find(|mapping| Path::new(&mapping.path) == path);
+    Ok(own
+        .and_then(|mapping| names.base(mapping.start, mapping.offset))
+        .zip(names.entry())
+        .map(|(base, entry)| base.wrapping_add(entry)))
+}
+
+fn parse(text: &str) -> Result<Fault, Failure> {
+    text.parse()
+        .map_err(|error: crate::fault::ParseError| Failure::Other(error.to_string()))
+}
+
+fn plan_all(
+    run: &Run,
+    engine: &mut dyn Engine,
+    faults: &[String],
+    seed: u64,
+    golden: Option<(Vec<u64>, f64)>,
+    inside: &mut Inside,
+) -> Result<Report, Failure> {
+    let faults: Vec<Fault> = faults
+        .iter()
+        .map(|text| parse(text))
+        .collect::<Result<_, _>>()?;
+    let plan_options = PlanOptions {
+        seed,
+        golden: golden.map(|(instructions, cpu_seconds)| Golden {
+            instructions,
+            cpu_seconds,
+        }),
+    };
+    let command = command(run, inside)?;
+    match plan(engine, &command, &options(run), &faults, &plan_options) {
+        Ok(planned) => {
+            let text = |planned: Planned| (planned.fault.to_string(), planned.found);
+            let planned = planned.into_iter().map(|planned| planned.map(text));
+            Ok(Report::Planned(planned.collect()))
+        }
+        Err(PlanError::Backend(error)) => Err(error.into()),
+        Err(wrong) => Ok(Report::Wrong(wrong.to_string())),
+    }
+}
+
+fn run_experiment(
+    experiment: &Experiment,
+    engine: &mut dyn Engine,
+    inside: &mut Inside,
+) -> Result<Report, Failure> {
+    let run = &experiment.run;
+    let planned: Vec<Planned> = experiment
+        .faults
+        .iter()
+        .map(|(text, found)| {
+            let fault = parse(text)?;
+            Ok::<_, Failure>(Planned {
+                fault,
+                found: *found,
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let drive_options = DriveOptions {
+        window: experiment.window,
+        dry_run: experiment.dry_run,
+        instructions: experiment.instructions,
+    };
+    let command = command(run, inside)?;
+    let driven = drive::run(engine, &command, &options(run), &planned, &drive_options)?;
+    inside.settle();
+    let outputs = inside.outputs()?;
+    let golden = inside.store().join(&experiment.golden_kept);
+    let differences = differences(&experiment.golden, &outputs, |number| {
+        read_kept(&golden, &experiment.golden[number].name)
+    })?;
+    if let Some(name) = &experiment.keep
+        && !differences.is_empty()
+    {
+        keep(&outputs, &inside.store().join(name))?;
+    }
+    Ok(Report::Experiment(Box::new(ExperimentReport {
+        injections: driven.injections.iter().map(InjectionRecord::of).collect(),
+        reached: driven.reached,
+        activated: activated(driven.activated).to_owned(),
+        latency: driven.latency,
+        end: driven.end,
+        patterns: matching(&experiment.patterns, &outputs)?,
+        outputs: outputs.len(),
+        differences,
+        exceeded: inside.exceeded(),
+    })))
+}
+
+fn activated(activated: Activated) -> &'static str {
+    match activated {
+        Activated::Yes => "yes",
+        Activated::No => "no",
+        Activated::Unknown => "unknown",
+    }
+}
+
+/// Those of the patterns that standard output or error holds.
+fn matching(patterns: &[String], outputs: &[Output]) -> Result<Vec<String>, Failure> {
+    if patterns.is_empty() {
+        return Ok(Vec::new());
+    }
+    let streams = outputs.iter().filter(|output| outputs::is_stream(output));
+    let texts: Vec<Vec<u8>> = streams
+        .map(|stream| std::fs::read(&stream.place))
+        .collect::<Result<_, _>>()?;
+    let mut found = Vec::new();
+    for pattern in patterns {
+        let regex = Regex::new(pattern).map_err(|error| Failure::Other(error.to_string()))?;
+        if texts.iter().any(|text| regex.is_match(text)) {
+            found.push(pattern.clone());
+        }
+    }
+    Ok(found)
+}

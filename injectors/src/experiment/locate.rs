@@ -1,0 +1,35 @@
+//! Addresses in results get their function and source line, all at once.
+
+use fits_stats::model::Module;
+use fits_stats::symbols::locate_all;
+
+use super::record::{EndRecord, Record, Site};
+
+/// Fills in all places that results name.
+pub fn locate(records: &mut [Record], modules: &[Module]) {
+    let mut places: Vec<(u64, &mut Site)> = Vec::new();
+    for record in records {
+        for injection in &mut record.injections {
+            places.extend(address(&injection.pc).map(|at| (at, &mut injection.site)));
+        }
+        if let Some(EndRecord::Signaled {
+            pc: Some(pc), site, ..
+        }) = &mut record.end
+        {
+            places.extend(address(pc).map(|at| (at, site)));
+        }
+    }
+    let addresses: Vec<(u64, &[u8])> = places.iter().map(|(at, _)| (*at, &[][..])).collect();
+    let locations = locate_all(modules, &addresses);
+    for ((_, site), location) in places.into_iter().zip(locations) {
+        *site = Site {
+            module: location.module.map(|text| text.to_string()),
+            symbol: location.symbol.map(|text| text.to_string()),
+            source: location.source.map(|text| text.to_string()),
+        };
+    }
+}
+
+fn address(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+}
