@@ -1,6 +1,6 @@
 //! The translator as an engine: it counts what a golden run counts, and finds the same moments by different names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command as Build;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -124,14 +124,7 @@ fn calls_are_found_where_they_are_made() {
 fn each_thread_has_its_own_count() {
     let _alone = alone();
     let folder = tempfile::tempdir().expect("a folder");
-    let guest = folder.path().join("threads");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/threads.c");
-    let built = Build::new("cc")
-        .args(["-O1", "-pthread", "-o"])
-        .arg(&guest)
-        .arg(source)
-        .status();
-    assert!(built.expect("cc runs").success());
+    let guest = guest(folder.path(), "threads");
     let end = TranslatorEngine
         .count(&command(&guest, &[]), &options())
         .expect("counted");
@@ -179,23 +172,35 @@ fn state(live: &Live) -> State {
 fn what_is_reached_is_what_stepping_reaches() {
     const INDICES: [u64; 7] = [0, 1, 2, 50, 1000, 1001, 20_000];
     let _alone = alone();
+    // When others run programs at the same time, process numbers may differ, and with them the program's memory.
+    let same_number = (0..50).any(|_| reaches_what_stepping_reaches(&INDICES));
+    assert!(same_number, "never twice the same process number");
+}
+
+fn reaches_what_stepping_reaches(indices: &[u64]) -> bool {
     let program = command("/bin/echo", &["a", "b"]);
     let mut stepped = Live::launch(&program, &options()).expect("launched");
     let mut at = 0;
-    let states = INDICES.map(|index| {
-        while at < index {
-            assert_eq!(stepped.step().expect("a step"), Stepped::Retired);
-            at += 1;
-        }
-        state(&stepped)
-    });
+    let leader = stepped.leader();
+    let states: Vec<State> = (indices.iter())
+        .map(|&index| {
+            while at < index {
+                assert_eq!(stepped.step().expect("a step"), Stepped::Retired);
+                at += 1;
+            }
+            state(&stepped)
+        })
+        .collect();
     drop(stepped);
-    for (index, expected) in INDICES.into_iter().zip(states) {
+    for (&index, expected) in indices.iter().zip(states) {
         let moment = Moment { thread: 0, index };
         let reached = TranslatorEngine.reach(&program, &options(), moment);
         let Reached::At(live) = reached.expect("a run") else {
             panic!("it ended before {index}");
         };
+        if live.leader() != leader {
+            return false;
+        }
         let found = state(&live);
         assert_eq!(found.registers, expected.registers, "{index}");
         assert_eq!(found.vectors, expected.vectors, "{index}");
@@ -208,6 +213,7 @@ fn what_is_reached_is_what_stepping_reaches() {
             assert_eq!(differing, None, "{index}: in the memory at {start:#x}");
         }
     }
+    true
 }
 
 #[test]
@@ -242,4 +248,78 @@ fn who_uses_too_much_is_ended() {
     };
     let end = TranslatorEngine.count(&sleep, &options).expect("counted");
     assert_eq!(end.how, HowEnded::WallLimit);
+}
+
+fn guest(folder: &Path, name: &str) -> PathBuf {
+    let guest = folder.join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/guests/{name}.c"));
+    let built = Build::new("cc")
+        .args(["-O1", "-g", "-pthread", "-o"])
+        .arg(&guest)
+        .arg(source)
+        .status();
+    assert!(built.expect("cc runs").success());
+    guest
+}
+
+/// A number that looks random, from a seed that moves on.
+fn draw(seed: &mut u64, below: u64) -> u64 {
+    *seed = seed
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) % below
+}
+
+/// Wherever a program is stopped and let go, in any of its threads, it does what it does when nobody stops it.
+#[test]
+fn stopping_anywhere_changes_nothing() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("output");
+    let to_file = |command: Command| {
+        let file = std::fs::File::create(&output).expect("created");
+        command.stdio(1, Stdio::File(file.into()))
+    };
+    let programs: Vec<(PathBuf, Vec<&str>)> = vec![
+        (guest(folder.path(), "exact_signals"), vec![]),
+        (guest(folder.path(), "exact_threads"), vec![]),
+        (guest(folder.path(), "threads"), vec![]),
+        (guest(folder.path(), "signal_nested"), vec![]),
+        (
+            "/bin/sh".into(),
+            vec!["-c", "echo a | cat; exec /bin/echo b"],
+        ),
+        ("/usr/bin/gzip".into(), vec!["-c", "/etc/services"]),
+    ];
+    let mut seed = 1;
+    for (program, arguments) in &programs {
+        let command = || to_file(command(program, arguments));
+        let end = TranslatorEngine
+            .count(&command(), &options())
+            .expect("counted");
+        let (expected, how) = (std::fs::read(&output).expect("output"), end.how);
+        for _ in 0..8 {
+            let thread = draw(&mut seed, end.instructions.len() as u64) as u32;
+            let index = draw(&mut seed, end.instructions[thread as usize]);
+            let moment = Moment { thread, index };
+            let reached = TranslatorEngine.reach(&command(), &options(), moment);
+            let Reached::At(mut live) = reached.expect("a run") else {
+                // How far a thread comes may depend on when it is run.
+                assert!(
+                    end.instructions.len() > 1,
+                    "{program:?} never came to {moment:?}"
+                );
+                continue;
+            };
+            assert_eq!(live.focus(), thread);
+            let end = live.finish(&Limits::default()).expect("an end");
+            assert_eq!(end.how, how, "{program:?} {moment:?}");
+            let output = std::fs::read(&output).expect("output");
+            assert!(
+                output == expected,
+                "{program:?} {moment:?}: {}",
+                String::from_utf8_lossy(&output)
+            );
+        }
+    }
 }

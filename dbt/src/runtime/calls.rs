@@ -15,7 +15,7 @@ use super::thread::{Call, Doing, Thread};
 const LENGTH: u64 = 2;
 
 /// What the kernel leaves in rax while an interrupted call may still be restarted (`ERESTARTSYS` and its kin).
-const RESTART: std::ops::RangeInclusive<i64> = -516..=-512;
+pub(super) const RESTART: std::ops::RangeInclusive<i64> = -516..=-512;
 
 impl Supervisor<'_> {
     /// The thread is at a `syscall` instruction.

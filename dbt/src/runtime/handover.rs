@@ -1,25 +1,43 @@
 //! Leaving the translator: all threads are brought to their guest state, and nothing of ours stays in the process.
 
+use fits_tracer::backend::{BackendError, Ended};
+use fits_tracer::engine::Moment;
 use fits_tracer::live::{HandedThread, Handover, Live};
-use fits_tracer::process::VirtualTsc;
-use fits_tracer::ptrace::{Stop, Stopped, Waited, interrupt};
-use fits_tracer::{backend::BackendError, engine::Moment};
+use fits_tracer::process::{Status, VirtualTsc, status};
+use fits_tracer::ptrace::{Resume, Stop, Stopped, Waited, interrupt};
+use nix::sys::signal::kill;
 
 use super::backend::Run;
+use super::calls::RESTART;
 use super::error::Result;
+use super::guest::NO_CALL;
 use super::supervisor::Supervisor;
 use super::thread::{Doing, Thread};
 
 impl Run<'_> {
-    /// Hands the process over, which stands at `moment`. After an error nothing is left of it.
-    pub(super) fn hand_over(mut self, moment: Moment) -> std::result::Result<Live, BackendError> {
-        let threads = match self.supervisor.let_go_of_all() {
-            Ok(threads) => threads,
-            Err(error) => {
-                self.supervisor.kill_all();
-                return Err(error.into());
-            }
+    /// Brings all threads to their guest state, and takes everything of ours out of the process, which stands at its moment. How it
+    /// ended, if another thread has ended it meanwhile.
+    pub(super) fn leave(
+        &mut self,
+    ) -> std::result::Result<std::result::Result<Vec<HandedThread>, Ended>, BackendError> {
+        let supervisor = &mut self.supervisor;
+        let error = match supervisor.let_go_of_all() {
+            Ok(threads) => return Ok(Ok(threads)),
+            Err(error) => error,
         };
+        if supervisor.is_dying() {
+            return Ok(Err(supervisor.bury()?));
+        }
+        supervisor.kill_all();
+        Err(error.into())
+    }
+
+    /// Hands the process over.
+    pub(super) fn hand_over(
+        mut self,
+        moment: Moment,
+        threads: Vec<HandedThread>,
+    ) -> std::result::Result<Live, BackendError> {
         let warnings = std::mem::take(&mut self.supervisor.warnings);
         let supervisor = self.supervisor;
         Live::adopt(Handover {
@@ -78,9 +96,12 @@ impl Supervisor<'_> {
     /// A thread has stopped while all are to.
     fn halt(&mut self, stopped: Stopped) -> Result<()> {
         let interrupted = stopped.stop() == Stop::Interrupted;
+        if interrupted && is_trapped(&stopped)? {
+            return Ok(stopped.resume(Resume::Continue, 0)?);
+        }
         let doing = self.threads.get(&stopped.tid()).map(|thread| thread.doing);
         match doing {
-            Some(Doing::Translated) if interrupted => {
+            Some(Doing::Translated) if interrupted || stopped.stop() == Stop::Trap => {
                 let Some(mut thread) = self.threads.remove(&stopped.tid()) else {
                     return Ok(());
                 };
@@ -90,6 +111,10 @@ impl Supervisor<'_> {
             }
             // A system call goes on when the thread does; between two instructions there is nothing to do.
             Some(Doing::Call(_) | Doing::Native) if interrupted => {
+                self.held.push(stopped);
+                Ok(())
+            }
+            Some(Doing::Call(_)) if stopped.stop() == Stop::Trap && restarts(&stopped)? => {
                 self.held.push(stopped);
                 Ok(())
             }
@@ -106,19 +131,59 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// Takes everything of ours out of the process; all its threads are held.
-    fn remove_ours(&mut self) -> Result<()> {
-        let Some(mut stopped) = self.held.pop() else {
-            return Ok(());
-        };
-        self.unprotect_all(&mut stopped)?;
-        for range in self.areas.take_ours() {
-            let args = [range.start, range.end - range.start, 0, 0, 0, 0];
-            stopped.remote_syscall(libc::SYS_munmap, args)?;
+    /// Whether the process is being ended by one of its threads.
+    fn is_dying(&self) -> bool {
+        status(self.leader).is_ok_and(|status| {
+            Status::holds(status.pending | status.shared_pending, libc::SIGKILL)
+        }) || kill(self.leader, None).is_err()
+    }
+
+    /// Waits for the end of a process that is being ended.
+    fn bury(&mut self) -> Result<Ended> {
+        self.held.clear();
+        loop {
+            match self.wait()? {
+                Some(Waited::Stopped(stopped)) => {
+                    let resumed = stopped.resume(Resume::Continue, 0);
+                    self.unless_gone(resumed.map_err(Into::into))?;
+                }
+                Some(Waited::Exited { tid, code }) if tid == self.leader => {
+                    return Ok(Ended::Exited(code));
+                }
+                Some(Waited::Signaled { tid, signal, core }) if tid == self.leader => {
+                    return Ok(Ended::Signaled { signal, core });
+                }
+                Some(_) | None => {}
+            }
         }
-        self.held.push(stopped);
+    }
+
+    /// Takes everything of ours out of the process; all its threads are held. The first stands between two instructions: one in a
+    /// system call that the kernel has left must not execute another.
+    fn remove_ours(&mut self) -> Result<()> {
+        let mut held = std::mem::take(&mut self.held);
+        if let Some(stopped) = held.first_mut() {
+            self.unprotect_all(stopped)?;
+            for range in self.areas.take_ours() {
+                let args = [range.start, range.end - range.start, 0, 0, 0, 0];
+                stopped.remote_syscall(libc::SYS_munmap, args)?;
+            }
+        }
+        self.held = held;
         Ok(())
     }
+}
+
+/// Whether the thread has just executed a trap of ours, or taken a step, and has not been told: the interrupt has come first.
+pub(super) fn is_trapped(stopped: &Stopped) -> Result<bool> {
+    let pending = status(stopped.tid())?.pending;
+    Ok(Status::holds(pending, libc::SIGTRAP))
+}
+
+/// Whether the thread is in a system call that the kernel will begin anew.
+fn restarts(stopped: &Stopped) -> Result<bool> {
+    let registers = stopped.registers()?;
+    Ok(RESTART.contains(&registers.rax.cast_signed()) && registers.orig_rax != NO_CALL)
 }
 
 fn handed(thread: Thread, stopped: Stopped) -> HandedThread {

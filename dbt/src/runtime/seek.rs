@@ -91,7 +91,10 @@ impl Engine for TranslatorEngine {
         run.supervisor.allowance = Allowance::new(options.limits);
         Ok(match run.go_on()? {
             Some(ended) => Reached::Ended(end(&mut run, ended)),
-            None => Reached::At(Box::new(run.hand_over(moment)?)),
+            None => match run.leave()? {
+                Ok(threads) => Reached::At(Box::new(run.hand_over(moment, threads)?)),
+                Err(ended) => Reached::Ended(end(&mut run, ended)),
+            },
         })
     }
 }

@@ -6,7 +6,9 @@ use fits_stats::protocol::{Crash, ThreadNumber};
 use fits_tracer::backend::{Ended, RunOptions};
 use fits_tracer::engine::Limits;
 use fits_tracer::process::{PidPlan, VirtualRandom};
-use fits_tracer::ptrace::{Event, Memory, Resume, Stop, Stopped, Waited, wait_any};
+use fits_tracer::ptrace::{
+    Event, Memory, Resume, Stop, Stopped, Waited, interrupt, wait_any, wait_for,
+};
 use fits_tracer::step::DecodeCache;
 use nix::unistd::Pid;
 use rustc_hash::FxHashMap;
@@ -16,6 +18,7 @@ use super::births::{Newborn, is_birth};
 use super::budget::Search;
 use super::collector::Collector;
 use super::error::{Result, RuntimeError};
+use super::handover::is_trapped;
 use super::hot::Hot;
 use super::limits::Allowance;
 use super::pages::GuestPages;
@@ -213,8 +216,17 @@ impl<'a> Supervisor<'a> {
         if thread.doing != Doing::Translated {
             return Ok(None);
         }
-        fits_tracer::ptrace::interrupt(thread.tid)?;
-        let mut stopped = match fits_tracer::ptrace::wait_for(thread.tid)? {
+        interrupt(thread.tid)?;
+        let mut waited = wait_for(thread.tid)?;
+        if let Waited::Stopped(stopped) = waited {
+            waited = if stopped.stop() == Stop::Interrupted && is_trapped(&stopped)? {
+                stopped.resume(Resume::Continue, 0)?;
+                wait_for(thread.tid)?
+            } else {
+                Waited::Stopped(stopped)
+            };
+        }
+        let mut stopped = match waited {
             Waited::Stopped(stopped) => stopped,
             ended => {
                 self.queue.push_back(ended);
