@@ -11,7 +11,7 @@ use fits_tracer::backend::Ended;
 use fits_tracer::engine::{
     Access, Engine, EngineOptions, Found, HowEnded, Landmark, Limits, Moment, Reached,
 };
-use fits_tracer::live::{Goal, Live, PtraceEngine, Watch, Watched};
+use fits_tracer::live::{Goal, Live, PtraceEngine, Stepped, Watch, Watched};
 use fits_tracer::process::{Command, CpuPlan, Environment, Stdio};
 use guests::{assembly, guest};
 
@@ -393,6 +393,20 @@ fn accesses_are_seen_in_every_thread() {
     assert!(live.watch(&[watch(start.rbx + 1, 4, false)]).is_err());
     assert!(live.watch(&[watch(start.rbx, 4, false); 5]).is_err());
     live.watch(&[]).expect("no watch");
+    let end = live.finish(&NONE).expect("end");
+    assert_eq!(end.how, HowEnded::Ended(Ended::Exited(0)));
+}
+
+#[test]
+fn gathers_and_scatters_are_one_instruction_each() {
+    let _alone = alone();
+    let mut live = Live::launch(&quiet(&guest("exact_gather"), &[]), &options()).expect("a start");
+    let mut last = 0;
+    while live.step().expect("a step") != Stepped::Ended {
+        let rip = live.registers().map_or(0, |registers| registers.rip);
+        assert_ne!(rip, last, "a step that has led nowhere");
+        last = rip;
+    }
     let end = live.finish(&NONE).expect("end");
     assert_eq!(end.how, HowEnded::Ended(Ended::Exited(0)));
 }

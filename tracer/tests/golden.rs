@@ -343,6 +343,23 @@ fn counts_and_full_see_the_same_instructions() {
 }
 
 #[test]
+fn a_gather_and_a_scatter_are_one_each() {
+    if !std::arch::is_x86_feature_detected!("avx512f") {
+        println!("SKIPPED: this processor has no AVX-512");
+        return;
+    }
+    let run = assembly(
+        // Every element lies in a page that has not been touched: a trap comes in place of each page fault but the first.
+        "lea pages(%rip), %rax\n vmovdqu64 index(%rip), %zmm0\n vpcmpeqd %ymm2, %ymm2, %ymm2\n
+         vpgatherdd %ymm2, (%rax,%ymm0,4), %ymm1\n mov $0x7331, %ecx\n kmovw %ecx, %k1\n
+         vpscatterdd %zmm0, 65536(%rax,%zmm0,4){%k1}\n .data\n .balign 64\n index: .set i, 0\n .rept 16\n
+         .long i\n .set i, i + 1024\n .endr\n .bss\n .balign 4096\n pages: .space 131072\n .text\n",
+    )
+    .run();
+    assert_eq!(run.steps().count(), 7 + 3);
+}
+
+#[test]
 fn blocks_add_up_to_the_instructions() {
     let run = Run::of(
         &Command::new(Path::new("/bin/echo"))

@@ -15,7 +15,7 @@ use super::values::{View, is_extended};
 pub enum Kind {
     /// Nothing.
     Plain,
-    /// It repeats: a single step may be one iteration only.
+    /// It repeats: a single step may be one iteration, or some elements, only.
     Repeat,
     /// `syscall`.
     Syscall,
@@ -181,7 +181,8 @@ fn kind(instruction: &Instruction, facts: &Facts) -> Kind {
     let loads_ss =
         instruction.op0_kind() == OpKind::Register && instruction.op0_register() == Register::SS;
     match instruction.mnemonic() {
-        _ if facts.rep => Kind::Repeat,
+        // A gather or scatter traps in place of a page fault once an element has been done.
+        _ if facts.rep || instruction.is_vsib() => Kind::Repeat,
         Mnemonic::Syscall => Kind::Syscall,
         Mnemonic::Rdtsc => Kind::Rdtsc,
         Mnemonic::Rdtscp => Kind::Rdtscp,
