@@ -12,7 +12,6 @@ mod hard_cases;
 mod inputs;
 mod known_failures;
 mod process;
-mod stepper;
 mod table;
 mod witness;
 

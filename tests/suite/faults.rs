@@ -10,11 +10,11 @@ use fits_injectors::resolve::{PlanOptions, plan};
 use fits_stats::symbols::Names;
 use fits_tracer::backend::Ended;
 use fits_tracer::engine::{Engine, EngineOptions, HowEnded, Limits};
+use fits_tracer::live::PtraceEngine;
 use fits_tracer::process::{Command, CpuPlan, Environment, Stdio};
 use libtest_mimic::{Failed, Trial};
 
 use crate::guests::Guest;
-use crate::stepper::Stepper;
 use crate::{table, witness};
 
 /// One engine at a time: a traced program is a matter of the whole process.
@@ -41,7 +41,7 @@ type Make = fn() -> Box<dyn Engine>;
 
 fn engines() -> Vec<(&'static str, Make)> {
     vec![
-        ("steps", || Box::new(Stepper)),
+        ("ptrace", || Box::new(PtraceEngine::default())),
         ("dbt", || Box::new(fits_dbt::runtime::TranslatorEngine)),
     ]
 }
@@ -228,10 +228,11 @@ fn check_state(
     Ok(())
 }
 
+/// Rows about its registers, and those whose moment is drawn from as many instructions as the program has with it.
 fn needs_avx512(row: &Row) -> bool {
     let wide = |fault: &Fault| {
         let text = fault.to_string();
-        ["zmm", "reg:k", "mm16", "mm31"]
+        ["zmm", "reg:k", "mm16", "mm31", "@random"]
             .iter()
             .any(|part| text.contains(part))
     };
@@ -409,7 +410,7 @@ fn run(
         .iter()
         .any(|fault| matches!(fault.trigger.when, When::Access { .. }));
     let mut planner = if searched {
-        Box::new(Stepper) as Box<dyn Engine>
+        Box::new(PtraceEngine::default()) as Box<dyn Engine>
     } else {
         make()
     };

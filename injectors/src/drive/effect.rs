@@ -11,7 +11,7 @@ use super::state::{State, missing};
 use super::touch::touched;
 use super::track::{Tracked, overlap, physical, relative};
 use crate::bits::Bits;
-use crate::fault::{Cell, Change, Duration, Fault, Location};
+use crate::fault::{Cell, Change, Duration, Fault, Location, When};
 use crate::resolve::{self, Draw};
 
 /// A fault under way.
@@ -22,8 +22,13 @@ pub(super) struct Effect {
     /// The thread's index when it began.
     pub(super) began: u64,
     pub(super) kind: Kind,
+    /// The index at its moment.
+    drawn_at: u64,
     draw: Draw,
 }
+
+/// How many instructions may lie between a drawn moment and the instruction that a fault goes into.
+const SLIDE: u64 = 1000;
 
 /// What it is about.
 pub(super) enum Kind {
@@ -53,6 +58,7 @@ impl Effect {
             number,
             fault: fault.clone(),
             began: machine.index,
+            drawn_at: machine.index,
             kind: Kind::Instruction { done: false },
             draw: Draw::new(fault.seed.unwrap_or_default()),
         };
@@ -132,6 +138,13 @@ impl Effect {
     /// Whether it is there for the instruction that begins next.
     pub(super) fn active(&self, machine: &Machine) -> bool {
         self.fault.duration.active(self.age(machine))
+    }
+
+    /// Whether it may go into a later instruction than the one at its moment, which was not named but drawn.
+    pub(super) fn slides(&self, machine: &Machine) -> bool {
+        let drawn = matches!(self.fault.trigger.when, When::Random { .. } | When::Time(_));
+        let since = machine.index.saturating_sub(self.drawn_at);
+        drawn && !matches!(self.fault.location, Location::Text) && since < SLIDE
     }
 
     /// Whether it has nothing more to do.

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use fits_tracer::backend::BackendError;
-use fits_tracer::live::{Live, Stepped};
+use fits_tracer::engine::Limits;
+use fits_tracer::live::{Goal, Live, Stepped};
 use fits_tracer::step::{DecodeCache, Decoded, View};
 use iced_x86::{InstructionInfoFactory, Register};
 
@@ -111,6 +112,17 @@ impl Machine {
         }
         let decoded = self.cache.decode(pc, &bytes[..length]);
         Ok(decoded.filter(|decoded| !decoded.instruction.is_invalid()))
+    }
+
+    /// Like [`Machine::step`], for what may take as long as it likes: the other threads run meanwhile, and limits end it.
+    pub(super) fn step_within(&mut self, limits: &Limits) -> Result<Stepped, BackendError> {
+        match self.live.steps_to(&Goal::Steps(1), limits)? {
+            Some(retired) => {
+                self.index += retired;
+                Ok(Stepped::Retired)
+            }
+            None => Ok(Stepped::Ended),
+        }
     }
 
     pub(super) fn step(&mut self) -> Result<Stepped, BackendError> {

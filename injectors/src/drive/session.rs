@@ -258,9 +258,14 @@ impl<'a> Session<'a> {
             .prepared
             .iter()
             .any(|(_, prepared, _)| prepared.skips());
+        let waits = turn.decoded.instruction.mnemonic() == Mnemonic::Syscall
+            && turn.prepared.is_empty()
+            && may_wait(turn.before.registers.rax);
         let stepped = if skips {
             self.machine.index += 1;
             Stepped::Retired
+        } else if waits {
+            self.machine.step_within(&self.limits)?
         } else {
             self.machine.step()?
         };
@@ -271,6 +276,7 @@ impl<'a> Session<'a> {
     fn prepare(&mut self, decoded: &Decoded) -> Vec<(usize, Prepared, Doing)> {
         let mut all = Vec::new();
         let mut failed = Vec::new();
+        let mut slid = Vec::new();
         for effect in &mut self.effects {
             let Kind::Instruction { done } = effect.kind else {
                 continue;
@@ -284,13 +290,47 @@ impl<'a> Session<'a> {
                 Ok(prepared) => all.push((effect.number, prepared, doing)),
                 // Later instructions may be without such an operand.
                 Err(Refused::NoSuch(_)) if done => {}
+                Err(Refused::NoSuch(_)) if effect.slides(&self.machine) => {
+                    slid.push(effect.number);
+                }
                 Err(refused) => failed.push((effect.number, refused.sentence())),
             }
         }
         for (number, sentence) in failed {
             self.fail(number, sentence);
         }
+        for number in slid {
+            self.slide(number);
+        }
+        for (number, _, _) in &all {
+            self.arrive(*number, decoded);
+        }
         all
+    }
+
+    /// A drawn moment is at an instruction without such an operand: the next one is tried.
+    fn slide(&mut self, number: usize) {
+        let effects = self.effects.iter_mut();
+        for effect in effects.filter(|effect| effect.number == number) {
+            effect.began += 1;
+        }
+    }
+
+    /// The instruction that a fault goes into has been found: where it lies is its moment.
+    fn arrive(&mut self, number: usize, decoded: &Decoded) {
+        let index = self.machine.index;
+        let began = self
+            .effects
+            .iter()
+            .any(|effect| effect.number == number && effect.began == index);
+        let injection = &mut self.injections[number];
+        if !began || injection.moment.index == index {
+            return;
+        }
+        injection.moment.index = index;
+        injection.pc = decoded.pc;
+        injection.instruction = instruction_text(&decoded.instruction);
+        injection.concrete.trigger.when = When::Index { index, from: None };
     }
 
     fn after(&mut self, turn: Turn, stepped: Stepped, skipped: bool) -> Result<(), BackendError> {

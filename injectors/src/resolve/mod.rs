@@ -1,7 +1,7 @@
 //! From a fault and a program to its moment: symbols, triggers, random draws.
 //!
 //! - `places`: addresses of symbols and regions. `draw`: random numbers.
-//! - `plan`: [`plan`], which turns every trigger into a moment before anything is injected.
+//! - `plan`: [`plan()`], which turns every trigger into a moment before anything is injected.
 
 mod draw;
 mod places;

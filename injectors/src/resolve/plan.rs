@@ -175,11 +175,7 @@ fn modules(
     };
     if let Some(entry) = modules.entry() {
         // There, the loader has mapped the libraries.
-        while live.registers().map_err(BackendError::from)?.rip != entry {
-            if live.step()? == fits_tracer::live::Stepped::Ended {
-                break;
-            }
-        }
+        live.arrive(entry, 1, &options.limits)?;
         modules = Modules::of(&live).map_err(BackendError::from)?;
     }
     match faults
