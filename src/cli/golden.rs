@@ -239,6 +239,7 @@ fn after(info: &mut RunInfo, outcome: &Outcome) {
     info.times.elapsed = outcome.wall_seconds;
     info.times.user = outcome.cpu.user;
     info.times.system = outcome.cpu.system;
+    info.translated = outcome.translated;
     info.warnings.clone_from(&outcome.warnings);
     info.exit = match outcome.ended {
         Ended::Exited(status) => ExitInfo::Exited(status),

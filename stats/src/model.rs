@@ -26,7 +26,9 @@ pub use memory::{PAGE_SIZE, PageStatistics, Region};
 pub use module::{Module, Segment};
 pub use ones::Ones;
 pub use register::RegisterStatistics;
-pub use run::{Backend, CrashSite, ExitInfo, OutputHash, RunInfo, RunTimes, StandardInput};
+pub use run::{
+    Backend, CrashSite, ExitInfo, OutputHash, RunInfo, RunTimes, StandardInput, Translated,
+};
 
 /// How much a golden run records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -25,6 +25,17 @@ fn golden(guest: &Path, level: &str, out: &Path) {
         .output()
         .expect("fits starts");
     assert!(run.status.success(), "{run:?}");
+    let summary = std::fs::read_to_string(out.join("summary.json")).expect("a summary");
+    assert!(paths(&summary) > 0, "no blocks were joined: {summary}");
+}
+
+/// How many paths `summary.json` says were made.
+fn paths(summary: &str) -> u64 {
+    let (_, rest) = summary
+        .split_once("\"paths\": ")
+        .expect("a number of paths");
+    let digits = rest.find(|letter: char| !letter.is_ascii_digit());
+    rest[..digits.expect("an end")].parse().expect("a number")
 }
 
 /// The first columns of a table, up to `columns`.

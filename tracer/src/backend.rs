@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fits_stats::client::{ClientError, StatsProcess};
+use fits_stats::model::Translated;
 use fits_stats::protocol::{Crash, Level};
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +118,8 @@ pub struct Outcome {
     pub wall_seconds: f64,
     /// Its processor time.
     pub cpu: CpuTime,
+    /// What was translated, if the backend translates.
+    pub translated: Option<Translated>,
     /// What the reader of the statistics should know.
     pub warnings: Vec<String>,
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fits_stats::client::StatsProcess;
+use fits_stats::model::Translated;
 use fits_stats::protocol::{Crash, Level};
 use fits_tracer::backend::{Backend, BackendError, Ended, Outcome, RunOptions};
 use fits_tracer::process::{
@@ -51,6 +52,10 @@ impl Backend for Translator {
             pid: run.supervisor.leader.as_raw(),
             wall_seconds: run.started.elapsed().as_secs_f64(),
             cpu: CpuTime::of_children().since(run.cpu_before),
+            translated: Some(Translated {
+                units: u64::from(run.supervisor.cache.unit_count()) - 1,
+                paths: run.supervisor.hot.paths,
+            }),
         };
         // It is large, and nobody need wait for it to be taken apart.
         let cache = run.supervisor.cache;

@@ -50,6 +50,8 @@ pub(super) struct Hot {
     /// Level `full`: chunks to pass over, and how many to pass over next time.
     skip: u32,
     next_skip: u32,
+    /// Paths made.
+    pub(super) paths: u64,
     /// Units of one block whose place a path has taken, by guest address.
     singles: FxHashMap<u64, UnitId>,
 }
@@ -168,7 +170,10 @@ impl Supervisor<'_> {
         let mut joined = 0;
         for (id, _) in heads {
             match self.join(id, seen, &mut covered) {
-                Ok(true) => joined += 1,
+                Ok(true) => {
+                    joined += 1;
+                    self.hot.paths += 1;
+                }
                 Ok(false) => {}
                 // Joining is a favour, not a need.
                 Err(RuntimeError::Cache(CacheError::Full | CacheError::Units)) => break,

@@ -112,7 +112,7 @@ fn leads_to(block: &Block, pc: u64) -> bool {
         (End::Branch, Some(last)) => {
             let instruction = &last.instruction;
             let target = instruction.near_branch_target() == pc;
-            (instruction.is_jmp_short_or_near() && target)
+            ((instruction.is_jmp_short_or_near() || instruction.is_call_near()) && target)
                 || (instruction.is_jcc_short_or_near() && (target || instruction.next_ip() == pc))
         }
         _ => false,

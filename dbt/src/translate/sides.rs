@@ -62,6 +62,10 @@ pub(super) fn branch(
     next: u64,
     row_bytes: u32,
 ) {
+    if instruction.is_call_near() {
+        writer.push(instruction.next_ip());
+        return;
+    }
     if !instruction.is_jcc_short_or_near() {
         return;
     }

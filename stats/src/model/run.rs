@@ -99,6 +99,15 @@ impl RunTimes {
     }
 }
 
+/// What the translator made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Translated {
+    /// Units, ways out of paths among them.
+    pub units: u64,
+    /// Those of them that are paths along hot blocks.
+    pub paths: u64,
+}
+
 /// A golden run beside its statistics: what `summary.json` says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
@@ -126,6 +135,8 @@ pub struct RunInfo {
     pub exit: ExitInfo,
     /// Why the statistics end before the program did, if so.
     pub incomplete: Option<String>,
+    /// What was translated, if the backend translates.
+    pub translated: Option<Translated>,
     /// Times.
     pub times: RunTimes,
     /// Hashes of what it wrote.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::WriteError;
 use crate::model::{
     Backend, CrashSite, ExitInfo, Level, Module, OutputHash, RunInfo, RunTimes, StandardInput,
-    Statistics,
+    Statistics, Translated,
 };
 use crate::symbols::locate;
 
@@ -51,6 +51,9 @@ pub struct Summary {
     pub instructions: u64,
     /// Instructions retired by each thread.
     pub threads: Vec<ThreadSummary>,
+    /// What the translator made, if there was one.
+    #[serde(default)]
+    pub translated: Option<Translated>,
     /// Times in seconds.
     pub times: RunTimes,
     /// Elapsed time divided by native time, if that was measured.
@@ -149,6 +152,7 @@ impl Summary {
             controlled: info.controlled,
             pid: info.pid,
             incomplete: info.incomplete,
+            translated: info.translated,
             times: info.times,
             outputs: info.outputs,
             warnings: info.warnings,

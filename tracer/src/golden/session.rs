@@ -103,6 +103,7 @@ pub(super) fn run(
         pid: pid.as_raw(),
         wall_seconds: started.elapsed().as_secs_f64(),
         cpu: process::CpuTime::of_children().since(cpu_before),
+        translated: None,
         warnings: session.warnings,
     })
 }
