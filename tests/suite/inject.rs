@@ -155,6 +155,8 @@ fn the_outcomes() {
         for (options, argument) in [
             (&["--detect-exit", "7,9"][..], "check"),
             (&["--detect-output", "is cor+upt"], "check"),
+            (&["--detect-symbol", "complain"], "check"),
+            (&["--detect-symbol", "complain", "--window", "0"], "check"),
             (&["--detect-exit", "134"], "abort"),
         ] {
             let mut words = options.to_vec();
@@ -195,7 +197,14 @@ fn a_comparison_of_the_users_own() {
 fn nothing_injected_is_masked() {
     let place = Place::new();
     for (backend, isolate) in [("dbt", "on"), ("ptrace", "on"), ("dbt", "off")] {
-        let words = ["--backend", backend, "--isolate", isolate, "--dry-run"];
+        let words = [
+            "--backend",
+            backend,
+            "--isolate",
+            isolate,
+            "--dry-run",
+            "--verify-reference",
+        ];
         let mut words = words.to_vec();
         words.extend([
             "--fault",

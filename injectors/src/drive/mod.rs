@@ -50,6 +50,8 @@ pub struct DriveOptions {
     pub dry_run: bool,
     /// How many instructions a thread may retire in all while it is stepped. `None`: any number.
     pub instructions: Option<u64>,
+    /// Address of a function that the program calls when it has detected a fault; looked for in the thread of the faults.
+    pub detector: Option<u64>,
 }
 
 /// The usual [`DriveOptions::window`].
@@ -61,6 +63,7 @@ impl Default for DriveOptions {
             window: WINDOW,
             dry_run: false,
             instructions: None,
+            detector: None,
         }
     }
 }
@@ -101,8 +104,10 @@ pub struct Driven {
     pub reached: bool,
     /// Whether what was changed was read before it was overwritten.
     pub activated: Activated,
-    /// Instructions from the first fault to the end, when the run ended while it was stepped.
+    /// Instructions from the first fault to the detector or the end, when that came while it was stepped.
     pub latency: Option<u64>,
+    /// Whether [`DriveOptions::detector`] was reached.
+    pub detected: bool,
     /// How the run ended.
     pub end: End,
 }
@@ -147,6 +152,7 @@ pub fn run(
             reached: false,
             activated: Activated::No,
             latency: None,
+            detected: false,
             end,
         }),
     }

@@ -32,6 +32,8 @@ pub(super) struct Session<'a> {
     window_end: u64,
     limits: Limits,
     drive: &'a DriveOptions,
+    /// The index at which the detector was reached while the program was stepped.
+    detected: Option<u64>,
 }
 
 /// An instruction with the faults of it that have been prepared.
@@ -62,6 +64,7 @@ impl<'a> Session<'a> {
             window_end: first,
             limits,
             drive,
+            detected: None,
         }
     }
 
@@ -83,7 +86,9 @@ impl<'a> Session<'a> {
             }
             ended = self.step()?;
         }
-        let latency = ended.then(|| self.machine.index - self.first);
+        let last = self.detected.or(ended.then_some(self.machine.index));
+        let latency = last.map(|index| index - self.first);
+        let detected = self.detected.is_some() || (!used_up && self.reaches_detector()?);
         let end = self.end(used_up)?;
         let followed = self.tracked.iter().map(Tracked::final_verdict);
         self.verdicts.extend(followed);
@@ -92,8 +97,17 @@ impl<'a> Session<'a> {
             reached: true,
             activated: together(&self.verdicts),
             latency,
+            detected,
             end,
         })
+    }
+
+    /// Runs natively until the program says that it has detected a fault; false when it ends before.
+    fn reaches_detector(&mut self) -> Result<bool, BackendError> {
+        match self.drive.detector {
+            Some(address) => self.machine.live.arrive(address, 1, &self.limits),
+            None => Ok(false),
+        }
     }
 
     fn end(&mut self, used_up: bool) -> Result<End, BackendError> {
@@ -247,6 +261,9 @@ impl<'a> Session<'a> {
         let Some(decoded) = self.machine.decoded()? else {
             return Ok(self.machine.step()? == Stepped::Ended);
         };
+        if self.drive.detector == Some(decoded.pc) {
+            self.detected.get_or_insert(self.machine.index);
+        }
         let prepared = self.prepare(&decoded);
         let before = self.machine.state()?;
         let turn = Turn {

@@ -17,8 +17,8 @@ use super::record::InjectionRecord;
 use super::sandbox::Exceeded;
 use super::worker::Inside;
 use crate::drive::{self, Activated, DriveOptions, Planned};
-use crate::fault::Fault;
-use crate::resolve::{Golden, PlanError, PlanOptions, plan};
+use crate::fault::{Fault, MemoryPlace, Place};
+use crate::resolve::{self, Draw, Golden, PlanError, PlanOptions, plan};
 
 /// Who executes the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,8 @@ pub enum Job {
         keep: String,
         /// Patterns that are looked for in standard output and error.
         patterns: Vec<String>,
+        /// A function that must not be reached.
+        detector: Option<String>,
     },
     /// Count instructions.
     Count {
@@ -100,6 +102,8 @@ pub struct Experiment {
     pub keep: Option<String>,
     /// Patterns that are looked for in standard output and error.
     pub patterns: Vec<String>,
+    /// Address of the function that the program calls when it has detected a fault.
+    pub detector: Option<u64>,
 }
 
 /// What a worker answers.
@@ -132,6 +136,8 @@ pub struct ReferenceReport {
     pub exceeded: Option<Exceeded>,
     /// The patterns that were found in its output.
     pub patterns: Vec<String>,
+    /// Address of the function that it must not have reached.
+    pub detector: Option<u64>,
 }
 
 /// A run with faults.
@@ -155,6 +161,8 @@ pub struct ExperimentReport {
     pub exceeded: Option<Exceeded>,
     /// The patterns that were found in its output.
     pub patterns: Vec<String>,
+    /// Whether the function was reached that the program calls when it has detected a fault.
+    pub detected: bool,
 }
 
 /// Carries a job out. `engines` makes an engine by its name.
@@ -171,7 +179,8 @@ pub fn carry_out(
             run,
             keep,
             patterns,
-        } => reference(run, &keep, &patterns, inside),
+            detector,
+        } => reference(run, &keep, &patterns, detector.as_deref(), inside),
         Job::Count { run, engine } => command(&run, inside).and_then(|command| {
             let end = engines(engine).count(&command, &options(&run))?;
             Ok(Report::Counted(end))
@@ -228,11 +237,23 @@ fn reference(
     run: Run,
     name: &str,
     patterns: &[String],
+    detector: Option<&str>,
     inside: &mut Inside,
 ) -> Result<Report, Failure> {
     let mut live = Live::launch(&command(&run, inside)?, &options(&run))?;
     let modules = modules(&mut live, &run)?;
-    let end = live.finish(&run.limits)?;
+    let detector = match detector.map(|name| address(&live, name)).transpose() {
+        Ok(detector) => detector,
+        Err(sentence) => return Ok(Report::Wrong(sentence)),
+    };
+    if let Some(address) = detector
+        && live.arrive(address, 1, &run.limits)?
+    {
+        let sentence = "--detect-symbol: the fault-free run reaches it too".to_owned();
+        return Ok(Report::Wrong(sentence));
+    }
+    let mut end = live.finish(&run.limits)?;
+    inside.heed(&mut end.warnings);
     inside.settle();
     let outputs = inside.outputs()?;
     keep(&outputs, &inside.store().join(name))?;
@@ -242,7 +263,18 @@ fn reference(
         outputs,
         modules,
         exceeded: inside.exceeded(),
+        detector,
     })))
+}
+
+fn address(live: &Live, name: &str) -> Result<u64, String> {
+    let place = Place::Symbol {
+        name: name.to_owned(),
+        offset: 0,
+    };
+    // It draws nothing.
+    let mut draw = Draw::new(0);
+    resolve::memory(live, &MemoryPlace::At(place), 1, &mut draw)
 }
 
 /// What is mapped when the program itself begins: its loader has mapped the libraries by then.
@@ -331,9 +363,11 @@ fn run_experiment(
         window: experiment.window,
         dry_run: experiment.dry_run,
         instructions: experiment.instructions,
+        detector: experiment.detector,
     };
     let command = command(run, inside)?;
-    let driven = drive::run(engine, &command, &options(run), &planned, &drive_options)?;
+    let mut driven = drive::run(engine, &command, &options(run), &planned, &drive_options)?;
+    inside.heed(&mut driven.end.warnings);
     inside.settle();
     let outputs = inside.outputs()?;
     let golden = inside.store().join(&experiment.golden_kept);
@@ -355,6 +389,7 @@ fn run_experiment(
         outputs: outputs.len(),
         differences,
         exceeded: inside.exceeded(),
+        detected: driven.detected,
     })))
 }
 

@@ -51,10 +51,11 @@ impl HostLimits {
     }
 }
 
-/// A backstop for a program whose tracer does not come round to stopping it: some time beyond what the tracer allows.
+/// A backstop for a program whose tracer does not come round to stopping it. Far beyond what the tracer allows, since the kernel's work for
+/// every single step counts as the program's own time.
 #[must_use]
 pub fn processor_backstop(cpu_seconds: f64) -> ResourceLimit {
-    let soft = (2.0 * cpu_seconds).ceil() as u64 + 10;
+    let soft = (20.0 * cpu_seconds).ceil() as u64 + 3600;
     ResourceLimit {
         resource: Resource::RLIMIT_CPU,
         soft,
@@ -79,6 +80,6 @@ mod tests {
         let limits = HostLimits::default();
         assert!(limits.memory > GIB / 4, "{limits:?}");
         let backstop = processor_backstop(1.5);
-        assert_eq!((backstop.soft, backstop.hard), (13, 18));
+        assert_eq!((backstop.soft, backstop.hard), (3630, 3635));
     }
 }

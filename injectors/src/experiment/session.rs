@@ -48,6 +48,8 @@ pub struct Manner {
     pub checks: Checks,
     /// Patterns that the program's own checks print.
     pub patterns: Vec<String>,
+    /// A function that the program calls when it has detected a fault.
+    pub detector: Option<String>,
     /// A command that compares two folders of outputs.
     pub compare: Option<String>,
     /// Keep outputs that differ.
@@ -238,6 +240,7 @@ impl Session {
             run: self.run(),
             keep: name.to_owned(),
             patterns: self.manner.patterns.clone(),
+            detector: self.manner.detector.clone(),
         };
         match self.ask(&job)? {
             Report::Reference(report) => Ok(*report),
@@ -368,6 +371,7 @@ impl Session {
             golden_kept: GOLDEN.to_owned(),
             keep: keep.clone(),
             patterns: self.manner.patterns.clone(),
+            detector: self.reference.as_ref().and_then(|report| report.detector),
             faults: faults.clone(),
         };
         let texts = faults.into_iter().map(|(text, _)| text).collect();
@@ -405,7 +409,7 @@ impl Session {
                 end: &report.end,
                 differs: self.differs(&report, kept)?,
                 pattern: report.patterns.first().map(String::as_str),
-                symbol: None,
+                symbol: self.manner.detector.as_deref().filter(|_| report.detected),
             };
             let (outcome, reason) = judge(&evidence, &self.manner.checks);
             match (outcome, report.differences.first()) {

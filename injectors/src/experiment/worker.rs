@@ -4,13 +4,14 @@
 //! job it makes two processes: one that leaves the namespaces, and in them the first process, which is tracer and keeper of everything that the
 //! program starts. A result that a job cannot give (because its process died, say) is a sentence.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fits_tracer::process::{Command, ResourceLimit, Stdio};
 use nix::sched::{CloneFlags, unshare};
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::limits::HostLimits;
 use super::outputs::{self, Output};
 use super::sandbox::sys::{self, Forked};
-use super::sandbox::{self, Exceeded, Guard, Place, SandboxError, Scope};
+use super::sandbox::{self, Exceeded, Guard, Place, Privileged, SandboxError, Scope};
 
 /// What a worker is told first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,10 +281,15 @@ fn died(status: WaitStatus) -> String {
     }
 }
 
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The process that keeps a program under experiment: tracer, and first of its process namespace if it has one.
 #[derive(Debug)]
 pub struct Inside {
-    place: Rc<RefCell<Place>>,
+    place: Arc<Mutex<Place>>,
+    privileged: Rc<Privileged>,
     scope: Scope,
     guard: Guard,
     setup: Setup,
@@ -311,10 +317,18 @@ impl Inside {
                 Scope::Descendants,
             )
         };
+        let place = place.map_err(|error| error.to_string())?;
         let guard = Guard::start(scope, setup.limits)
             .map_err(|error| format!("no thread to watch the program: {error}"))?;
+        let privileged = match scope {
+            Scope::Namespace => Privileged::keep(),
+            Scope::Descendants => Ok(Privileged::Caller),
+        };
+        let privileged =
+            privileged.map_err(|error| format!("privileges cannot be given up: {error}"))?;
         Ok(Self {
-            place: Rc::new(RefCell::new(place.map_err(|error| error.to_string())?)),
+            place: Arc::new(Mutex::new(place)),
+            privileged: Rc::new(privileged),
             scope,
             guard,
             setup,
@@ -338,18 +352,24 @@ impl Inside {
             .limits(further.iter().copied())
             .stdio(0, Stdio::File(input.try_clone()?.into()));
         for (number, name) in (1..).zip(outputs::STREAMS) {
-            let file = File::create(self.place.borrow().captured().join(name))?;
+            let file = File::create(lock(&self.place).captured().join(name))?;
             command = command.stdio(number, Stdio::File(file.try_clone()?.into()));
             outputs.push(file);
         }
-        let (scope, place) = (self.scope, Rc::clone(&self.place));
+        let (scope, place) = (self.scope, Arc::clone(&self.place));
+        let privileged = Rc::clone(&self.privileged);
         let fresh = Cell::new(true);
         Ok(command.before_each_launch(move || {
             if fresh.replace(false) {
+                privileged.choose_number();
                 return Ok(());
             }
             scope.end_and_reap();
-            place.borrow_mut().renew().map_err(io::Error::other)?;
+            let place = Arc::clone(&place);
+            let renewed = privileged.run(move || lock(&place).renew());
+            let lost = || io::Error::other("the thread with privileges has ended");
+            renewed.ok_or_else(lost)?.map_err(io::Error::other)?;
+            privileged.choose_number();
             // Both share their position with the program's.
             (&input).rewind()?;
             for mut file in &outputs {
@@ -358,6 +378,13 @@ impl Inside {
             }
             Ok(())
         }))
+    }
+
+    /// Takes out what a backend says about numbers of processes where they have been chosen here.
+    pub fn heed(&self, warnings: &mut Vec<String>) {
+        if self.privileged.is_thread() {
+            warnings.retain(|warning| !warning.contains("number"));
+        }
     }
 
     /// Ends everything that the program has left, so that nothing changes any more.
@@ -370,7 +397,7 @@ impl Inside {
     /// # Errors
     /// When it can't be read.
     pub fn outputs(&self) -> io::Result<Vec<Output>> {
-        self.place.borrow().outputs()
+        lock(&self.place).outputs()
     }
 
     /// Which limit of the host it was ended for, if any.

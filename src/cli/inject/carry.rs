@@ -164,6 +164,7 @@ fn manner(args: &InjectArgs) -> Manner {
                 .collect(),
         },
         patterns: args.detect_output.clone(),
+        detector: args.detect_symbol.clone(),
         compare: args.compare.clone(),
         keep: args.out.is_some(),
     }

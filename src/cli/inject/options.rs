@@ -70,6 +70,9 @@ pub(crate) struct InjectArgs {
     /// What the program prints when it has detected a fault: a regular expression
     #[arg(long, value_name = "REGEX", help_heading = "Outcome")]
     pub(crate) detect_output: Vec<String>,
+    /// The function that the program calls when it has detected a fault (in the thread of the fault)
+    #[arg(long, value_name = "SYMBOL", help_heading = "Outcome")]
+    pub(crate) detect_symbol: Option<String>,
     /// A command that compares outputs: it is given two folders (stdout, stderr, files/ of the run without and with the fault) and exits with 0
     /// if they are the same in all that matters
     #[arg(long, value_name = "CMD", value_hint = clap::ValueHint::CommandString, help_heading = "Outcome")]

@@ -50,6 +50,9 @@ pub(super) fn command(args: &InjectArgs, input: Option<&str>, faults: &[String])
     for pattern in &args.detect_output {
         flag("--detect-output", pattern.clone());
     }
+    if let Some(symbol) = &args.detect_symbol {
+        flag("--detect-symbol", symbol.clone());
+    }
     if let Some(command) = &args.compare {
         flag("--compare", command.clone());
     }

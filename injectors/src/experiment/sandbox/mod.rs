@@ -3,6 +3,7 @@
 //! - `namespaces`: the worker leaves the host's namespaces; `devices`, `sockets`: what it must not find there.
 //! - `mounts`: the file system of one experiment.
 //! - `place`: that, or without namespaces a private copy of the working directory.
+//! - `privileged`: a thread for what needs privileges that the rest gives up.
 //! - `kill`, `guard`: what the program started is found, limited together, and ended.
 //! - `sys`: the unsafe part.
 //!
@@ -15,6 +16,7 @@ mod kill;
 mod mounts;
 mod namespaces;
 mod place;
+mod privileged;
 mod sockets;
 #[expect(
     unsafe_code,
@@ -28,3 +30,4 @@ pub(crate) use guard::Guard;
 pub(crate) use kill::Scope;
 pub(crate) use namespaces::enter;
 pub(crate) use place::Place;
+pub(crate) use privileged::Privileged;

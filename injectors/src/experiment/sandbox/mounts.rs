@@ -64,23 +64,23 @@ pub(crate) fn build(
     let place = Path::new("/proc");
     let options = format!("mode=0755,size={bytes}");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(
-        Some("tmpfs"),
-        place,
-        Some("tmpfs"),
-        flags,
-        Some(options.as_str()),
-    )
-    .map_err(SandboxError::step(
-        "mount memory for",
-        "what the program writes",
-    ))?;
+    let memory_at = |at: &Path| {
+        let options = Some(options.as_str());
+        mount(Some("tmpfs"), at, Some("tmpfs"), flags, options).map_err(SandboxError::step(
+            "mount memory for",
+            "what the program writes",
+        ))
+    };
+    memory_at(place)?;
     let memory = File::open(place).map_err(SandboxError::io("open", place))?;
     let mut layered = Vec::new();
     for (number, path) in directories.iter().enumerate() {
         layered.push(layer(path, &place.join(format!("0-{number}")))?);
     }
-    make(&place.join("captured"))?;
+    // Files that fill the one leave the other alone.
+    let captured = place.join("captured");
+    make(&captured)?;
+    memory_at(&captured)?;
     fresh_proc()?;
     let inside = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
     for layer in &mut layered {

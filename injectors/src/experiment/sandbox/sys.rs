@@ -107,3 +107,17 @@ pub(crate) fn run_first() {
         libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters);
     }
 }
+
+/// Gives up all capabilities of the calling thread; other threads keep theirs.
+///
+/// # Errors
+/// None that the kernel documents for giving up.
+pub(crate) fn drop_all_capabilities() -> Result<(), Errno> {
+    /// `_LINUX_CAPABILITY_VERSION_3`.
+    const VERSION: u32 = 0x2008_0522;
+    let header = [VERSION, 0];
+    let none = [0u32; 6];
+    // SAFETY: header and data have the layout of this version (two and six 32-bit words), and live across the call.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    Errno::result(result).map(drop)
+}
