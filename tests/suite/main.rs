@@ -1,5 +1,6 @@
 //! Tests of fits as a whole.
 
+mod agreement;
 mod compare;
 mod golden;
 mod hot_paths;

@@ -1,0 +1,153 @@
+//! What one experiment costs: a run to instruction N, a fault there, and on to the end, against the native run.
+//! `cargo run --release -p fits-benchmarks --bin inject -- --help`.
+//!
+//! Only the experiment itself is measured: what it is compared with (reference run, count of instructions) is taken once for any number of
+//! experiments.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use fits_benchmarks::plan::{Method, Point};
+use fits_benchmarks::{guests, host};
+use fits_dbt::runtime::TranslatorEngine;
+use fits_tracer::backend::Ended;
+use fits_tracer::engine::{Engine, EngineOptions, HowEnded, Limits, Moment, Reached};
+use fits_tracer::process::{Command, CpuPlan, Environment, Stdio};
+
+/// Measures runs with one fault against native runs.
+#[derive(Parser)]
+struct Arguments {
+    /// Where the table goes
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// How often each point is measured; medians are reported
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Small sizes and one run: checks the runner, measures nothing
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Shares of the instructions after which the fault is injected.
+const SHARES: [f64; 3] = [0.1, 0.5, 0.9];
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let scratch = std::env::temp_dir().join(format!("fits-inject-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch).context("cannot make a folder for temporary files")?;
+    let table = table(&arguments, &scratch);
+    std::fs::remove_dir_all(&scratch).context("cannot remove the temporary files")?;
+    let table = table?;
+    print!("{table}");
+    if let Some(out) = &arguments.out {
+        std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+        let text = format!(
+            "# One fault at instruction N, against native\n\n{}\n{table}",
+            host::describe()?
+        );
+        std::fs::write(out.join("inject.md"), text).context("cannot write the table")?;
+    }
+    Ok(())
+}
+
+fn table(arguments: &Arguments, scratch: &Path) -> Result<String> {
+    let guests = guests::build(scratch)?;
+    let sizes = if arguments.quick {
+        [("fib", 30), ("aes", 100_000), ("md5", 4_096)]
+    } else {
+        [("fib", 46), ("aes", 4_000_000), ("md5", 900_000)]
+    };
+    let runs = if arguments.quick { 1 } else { arguments.runs };
+    let mut table = "| program | native | fault at | run with the fault | ratio | beyond native | all runs |\n|---|---|---|---|---|---|---|\n".to_owned();
+    for (program, size) in sizes {
+        let point = Point {
+            program,
+            size,
+            method: Method::Native,
+        };
+        let words = guests.command(&point)?;
+        let end = TranslatorEngine.count(&command(&words, scratch)?, &options())?;
+        let total = *end
+            .instructions
+            .first()
+            .context("no instruction was counted")?;
+        for share in SHARES {
+            let index = (total as f64 * share) as u64;
+            let (mut native, mut faulty) = (Vec::new(), Vec::new());
+            for _ in 0..runs {
+                native.push(run_natively(&words, scratch)?);
+                faulty.push(run_with_fault(&words, scratch, index)?);
+            }
+            let all: Vec<String> = (native.iter().zip(&faulty))
+                .map(|(native, faulty)| format!("{native:.3}/{faulty:.3}"))
+                .collect();
+            let (native, faulty) = (median(&mut native), median(&mut faulty));
+            table.push_str(&format!(
+                "| {program} {size} | {native:.3} s | {:.0} % | {faulty:.3} s | {:.2} | {:+.0} ms | {} |\n",
+                100.0 * share,
+                faulty / native,
+                1000.0 * (faulty - native),
+                all.join(" ")
+            ));
+        }
+    }
+    Ok(table)
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn options() -> EngineOptions {
+    EngineOptions {
+        environment: Environment::Controlled,
+        cpus: CpuPlan::new(),
+        limits: Limits::default(),
+    }
+}
+
+fn command(words: &[String], scratch: &Path) -> Result<Command> {
+    let output = std::fs::File::create(scratch.join("output"))?;
+    Ok(Command::new(&words[0])
+        .args(&words[1..])
+        .stdio(1, Stdio::File(output.into())))
+}
+
+fn run_natively(words: &[String], scratch: &Path) -> Result<f64> {
+    let start = Instant::now();
+    let status = std::process::Command::new(&words[0])
+        .args(&words[1..])
+        .stdout(std::fs::File::create(scratch.join("output"))?)
+        .status()?;
+    if !status.success() {
+        bail!("{words:?} ended with {status}");
+    }
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// A fault that is carried out and does no harm, so that the run does the same work: a register is read, changed and changed back.
+fn run_with_fault(words: &[String], scratch: &Path, index: u64) -> Result<f64> {
+    let start = Instant::now();
+    let moment = Moment { thread: 0, index };
+    let Reached::At(mut live) =
+        TranslatorEngine.reach(&command(words, scratch)?, &options(), moment)?
+    else {
+        bail!("{words:?} ended before instruction {index}");
+    };
+    let before = live.registers()?;
+    let mut after = before;
+    after.rax ^= 8;
+    live.set_registers(&after)?;
+    if live.registers()?.rax != after.rax {
+        bail!("the fault was not carried out");
+    }
+    live.set_registers(&before)?;
+    let end = live.finish(&Limits::default())?;
+    if end.how != HowEnded::Ended(Ended::Exited(0)) {
+        bail!("{words:?} ended otherwise: {:?}", end.how);
+    }
+    Ok(start.elapsed().as_secs_f64())
+}
