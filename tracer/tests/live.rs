@@ -210,6 +210,17 @@ fn a_step_over_a_wait_lets_the_other_threads_run() {
 }
 
 #[test]
+fn a_step_that_waits_for_ever_is_ended_by_its_limit() {
+    let mut live = launch(&Command::new("sleep").args(["100"]));
+    live.limit_steps(&Limits {
+        cpu_seconds: None,
+        wall_seconds: Some(0.3),
+    });
+    step_through(&mut live);
+    assert_eq!(live.finish(&NONE).expect("end").how, HowEnded::WallLimit);
+}
+
+#[test]
 fn registers_and_memory_are_changed_and_read_back() {
     let program = guests::assembly("nop\n nop\n mov %rbx, %rdi\n mov $60, %eax\n syscall\n");
     let mut live = launch(&Command::new(&program));

@@ -45,7 +45,7 @@ use fits_stats::protocol::{Crash, ThreadNumber};
 use nix::unistd::Pid;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::engine::HowEnded;
+use crate::engine::{HowEnded, Limits};
 use crate::process::{CpuPlan, CpuTime, Environment, PidPlan, VirtualRandom};
 use crate::ptrace::{Memory, Stopped, Waited};
 use crate::step::DecodeCache;
@@ -102,6 +102,8 @@ pub struct Live {
     arrivals: u64,
     /// What has happened meanwhile and is still to be told.
     found: VecDeque<events::Happened>,
+    /// For a step over a system call.
+    step_limits: Option<Limits>,
     /// Waited for, but not handled yet.
     queue: VecDeque<Waited>,
     /// The last signal that a thread was given.

@@ -109,7 +109,7 @@ impl Live {
             blocked: 0,
             held: Vec::new(),
         };
-        Self::adopt(Handover {
+        let mut live = Self::adopt(Handover {
             leader: pid,
             executable,
             environment: options.environment,
@@ -123,7 +123,9 @@ impl Live {
             started: Instant::now(),
             cpu_before,
             warnings,
-        })
+        })?;
+        live.limit_steps(&options.limits);
+        Ok(live)
     }
 
     /// Takes a process over, at any instruction of any of its threads, all of which are stopped. Nothing that the program can see changes.
@@ -151,6 +153,7 @@ impl Live {
             forced: Forced::inherited(&sets),
             decode: DecodeCache::default(),
             halting: false,
+            step_limits: None,
             births: Births::default(),
             breakpoints: Breakpoints::default(),
             arrivals: 0,

@@ -6,17 +6,20 @@ use fits_stats::protocol::ThreadNumber;
 use nix::unistd::Pid;
 
 use super::Live;
-use super::thread::Thread;
+use super::thread::{At, Thread};
 use crate::backend::BackendError;
 use crate::error::{Error, Result};
 use crate::process::{Mapping, maps};
-use crate::ptrace::{Memory, Registers, Stopped, XState};
+use crate::ptrace::{Event, Memory, Registers, Resume, Stop, Stopped, Waited, XState, wait_for};
 
 /// The resume flag: set by the processor and by the kernel around faults and breakpoints; no instruction can see it.
 pub(super) const RESUME_FLAG: u64 = 1 << 16;
 
 /// Negative results by which the kernel says that an interrupted system call goes on, or not, when the thread is resumed.
 const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
+
+/// Length of `syscall`.
+const SYSCALL: u64 = 2;
 
 /// `orig_rax` of a thread that is in no system call.
 pub(super) const NO_CALL: u64 = u64::MAX;
@@ -40,6 +43,38 @@ impl Live {
             )));
         }
         self.focus = thread;
+        Ok(self.leave_call()?)
+    }
+
+    /// A focused thread that is about to make a call which the filter asks about is taken to before that call.
+    fn leave_call(&mut self) -> Result<()> {
+        let tid = self.focus_tid()?;
+        let Some(thread) = self.threads.get_mut(&tid) else {
+            return Ok(());
+        };
+        let asks = Stop::Event(Event::Seccomp);
+        let At::Unseen(stopped) = &thread.at else {
+            return Ok(());
+        };
+        if stopped.stop() != asks {
+            return Ok(());
+        }
+        let Some(stopped) = thread.take() else {
+            return Ok(());
+        };
+        let mut registers = stopped.registers()?;
+        registers.rip = registers.rip.wrapping_sub(SYSCALL);
+        registers.rax = registers.orig_rax;
+        registers.orig_rax = NO_CALL;
+        stopped.set_registers(&registers)?;
+        stopped.resume(Resume::Syscall, 0)?;
+        match wait_for(tid)? {
+            Waited::Stopped(stopped) if stopped.stop() == Stop::SyscallExit => {
+                thread.at = At::Boundary(stopped);
+            }
+            Waited::Stopped(stopped) => thread.at = At::Unseen(stopped),
+            ended => self.queue.push_back(ended),
+        }
         Ok(())
     }
 
@@ -168,9 +203,8 @@ pub(super) fn is_interrupted(registers: &Registers) -> bool {
 
 /// Registers at a system call that the kernel has left become those before it.
 fn before_call(registers: &mut Registers) {
-    const LENGTH: u64 = 2;
     if is_interrupted(registers) {
-        registers.rip = registers.rip.wrapping_sub(LENGTH);
+        registers.rip = registers.rip.wrapping_sub(SYSCALL);
         registers.rax = registers.orig_rax;
     }
     registers.orig_rax = NO_CALL;

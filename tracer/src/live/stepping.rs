@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use nix::unistd::Pid;
 
 use super::events::{Happened, is_fault};
+use super::finish::Watch;
 use super::state::{NO_CALL, is_interrupted};
 use super::thread::{At, Call, Delivery, Thread};
 use super::walk::Begun;
 use super::{Live, Stepped};
 use crate::backend::BackendError;
+use crate::engine::Limits;
 use crate::process::{Status, sleeps, status};
 use crate::ptrace::{Registers, Resume, Stop, Stopped, interrupt};
 use crate::step::{Decoded, Kind, virtual_read};
@@ -50,7 +52,7 @@ impl Live {
         let Ok(tid) = self.focus_tid() else {
             return Ok(Stepped::Ended);
         };
-        let mut released = false;
+        let (mut released, mut watch) = (false, None);
         let mut happened = self.begin_step(tid)?;
         let stepped = loop {
             match happened {
@@ -58,7 +60,7 @@ impl Live {
                     break stepped;
                 }
                 Happened::Over => return Ok(Stepped::Ended),
-                _ => happened = self.await_step(tid, &mut released)?,
+                _ => happened = self.await_step(tid, &mut released, &mut watch)?,
             }
         };
         if released {
@@ -67,18 +69,43 @@ impl Live {
         Ok(stepped)
     }
 
+    /// What [`Live::step`] may use up in one system call, which could wait for ever: at first the limits of
+    /// [`Live::launch`], none after [`Live::adopt`]. A process that uses it up is killed, and
+    /// has ended.
+    pub fn limit_steps(&mut self, limits: &Limits) {
+        let limited = limits.cpu_seconds.is_some() || limits.wall_seconds.is_some();
+        self.step_limits = limited.then_some(*limits);
+    }
+
     /// Waits for what comes of a step. A system call that sleeps releases the other threads.
-    fn await_step(&mut self, tid: Pid, released: &mut bool) -> Result<Happened, BackendError> {
+    fn await_step(
+        &mut self,
+        tid: Pid,
+        released: &mut bool,
+        watch: &mut Option<Watch>,
+    ) -> Result<Happened, BackendError> {
         let in_call = self
             .threads
             .get(&tid)
             .is_some_and(|thread| thread.call.is_some());
+        if in_call
+            && watch.is_none()
+            && let Some(limits) = self.step_limits
+        {
+            *watch = Some(self.watch_limits(&limits)?);
+        }
         let alone = self.threads.len() == 1;
         let since = Instant::now();
         loop {
             let may_wait = *released || !in_call || alone;
             if let Some(happened) = self.turn(may_wait)? {
                 return Ok(happened);
+            }
+            if let Some(watch) = watch {
+                self.check(watch)?;
+                if self.over.is_some() {
+                    return Ok(Happened::Over);
+                }
             }
             if !may_wait {
                 if since.elapsed() > PATIENCE && sleeps(tid) {

@@ -43,6 +43,7 @@ pub(crate) fn guest(name: &str) -> PathBuf {
 }
 
 /// Instructions without a C library, followed by `exit(0)`.
+#[allow(dead_code, reason = "not every test program has such guests")]
 pub(crate) fn assembly(text: &str) -> PathBuf {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
