@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use fits_injectors::drive::{self, Activated, DriveOptions, Driven};
-use fits_injectors::fault::{Fault, When};
+use fits_injectors::fault::{Fault, ParseError, When};
 use fits_injectors::resolve::{PlanOptions, plan};
 use fits_stats::symbols::Names;
 use fits_tracer::backend::Ended;
@@ -53,6 +53,11 @@ pub(crate) fn trials() -> Result<Vec<Trial>, String> {
         .into_iter()
         .flat_map(|(name, make)| product(name, make));
     let mut trials: Vec<Trial> = all.collect();
+    trials.extend(
+        engines()
+            .into_iter()
+            .flat_map(|(name, make)| natively(name, make)),
+    );
     for [faults, at, difference, activated, end] in rows {
         let parse = |text: &str| text.parse::<Fault>().map_err(|error| error.to_string());
         let row = Row {
@@ -78,6 +83,74 @@ pub(crate) fn trials() -> Result<Vec<Trial>, String> {
         }
     }
     Ok(trials)
+}
+
+/// Faults of memory without a window of steps: debug registers see the accesses. The rest as in the table.
+const NATIVE: [(&str, &str, &str); 9] = [
+    (
+        "mem:table+0x60:0/permanent@t_again",
+        "table12:0x1",
+        "unknown",
+    ),
+    (
+        "mem:table+0x60:stuck1:0/permanent@t_again",
+        "table12:0x1",
+        "unknown",
+    ),
+    (
+        "mem:table+0x60:stuck0:0-15/permanent@t_again",
+        "table12:0xa",
+        "unknown",
+    ),
+    ("mem:table+0x18:3@t_rmw", "table3:0x8", "yes"),
+    ("mem:table+0x8:3@t_load", "table1:0x8", "yes"),
+    ("mem:table+0x20:0@t_load", "table4:0x1 table8:0x1", "yes"),
+    ("mem:table+0x10:3@t_store", "", "no"),
+    ("mem:table+0x40:byte3@t_movs", "", "no"),
+    ("mem:table+0xa0:0@t_state", "table20:0x1", "unknown"),
+];
+
+fn natively(name: &'static str, make: Make) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (text, difference, activated) in NATIVE {
+        trials.push(Trial::test(
+            format!("faults/{name}/natively/{text}"),
+            move || check_natively(text, make, difference, activated).map_err(Failed::from),
+        ));
+    }
+    trials
+}
+
+fn check_natively(text: &str, make: Make, difference: &str, activated: &str) -> Result<(), String> {
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let parsed = text
+        .parse()
+        .map_err(|error: ParseError| error.to_string())?;
+    let row = Row {
+        faults: vec![parsed],
+        at: Vec::new(),
+        difference: difference.to_owned(),
+        activated: activated.to_owned(),
+        end: "exit 0".to_owned(),
+    };
+    let program = build()?;
+    let drive = DriveOptions {
+        window: 0,
+        ..DriveOptions::default()
+    };
+    let golden = golden(&program, make)?;
+    let (driven, faulty) = run_so(&program, make, &row.faults, &drive)?;
+    let found = describe(&program, &row, &driven, &golden, &faulty)?;
+    let expected = format!("{difference} | {activated} | exit 0");
+    if found
+        .split_once(" | ")
+        .is_some_and(|(_, rest)| rest == expected)
+    {
+        return Ok(());
+    }
+    Err(format!("expected {expected}\nfound    {found}"))
 }
 
 /// Locations whose every operation and duration is tried at `t_state`, where nothing but the writing down of the state follows: name of the
@@ -190,7 +263,7 @@ fn check_state(
         .unwrap_or_else(|poisoned| poisoned.into_inner());
     let fault: Fault = text
         .parse()
-        .map_err(|error: fits_injectors::fault::ParseError| error.to_string())?;
+        .map_err(|error: ParseError| error.to_string())?;
     let program = build()?;
     let golden = golden(&program, make)?;
     let (driven, faulty) = run(&program, make, &[fault], false)?;
@@ -285,7 +358,7 @@ fn golden(program: &Path, make: Make) -> Result<Vec<u8>, String> {
 fn dry_run(program: &Path, make: Make) -> Result<Vec<u8>, String> {
     let fault = "reg:rsp:all@t_state"
         .parse()
-        .map_err(|error: fits_injectors::fault::ParseError| error.to_string())?;
+        .map_err(|error: ParseError| error.to_string())?;
     let (dry, output) = run(program, make, &[fault], true)?;
     let changed = dry.injections.iter().any(|injection| injection.times > 0);
     if changed || dry.end.how != HowEnded::Ended(Ended::Exited(0)) {
@@ -391,6 +464,20 @@ fn run(
     faults: &[Fault],
     dry_run: bool,
 ) -> Result<(Driven, Vec<u8>), String> {
+    let drive = DriveOptions {
+        dry_run,
+        instructions: Some(1_000_000),
+        ..DriveOptions::default()
+    };
+    run_so(program, make, faults, &drive)
+}
+
+fn run_so(
+    program: &Path,
+    make: Make,
+    faults: &[Fault],
+    drive: &DriveOptions,
+) -> Result<(Driven, Vec<u8>), String> {
     let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
     let options = EngineOptions {
         environment: Environment::Controlled,
@@ -424,12 +511,7 @@ fn run(
     let planned = planned.map_err(|error| error.to_string())?;
     let planned: Option<Vec<_>> = planned.into_iter().collect();
     let planned = planned.ok_or(NOT_REACHED)?;
-    let drive = DriveOptions {
-        dry_run,
-        instructions: Some(1_000_000),
-        ..DriveOptions::default()
-    };
-    let driven = drive::run(engine.as_mut(), &command()?, &options, &planned, &drive);
+    let driven = drive::run(engine.as_mut(), &command()?, &options, &planned, drive);
     let driven = driven.map_err(|error| error.to_string())?;
     let output = fs::read(file.path()).map_err(|error| error.to_string())?;
     Ok((driven, output))

@@ -1,11 +1,13 @@
 //! A fault that has begun: what it does at its moment, and to every newly written value while it lasts.
 
 use fits_tracer::backend::BackendError;
+use fits_tracer::live::Watch;
 use fits_tracer::step::Decoded;
 
 use super::accesses::accesses;
 use super::instruction::{Doing, Record, change_part, memory_name};
 use super::machine::Machine;
+use super::native::watches;
 use super::operands::Part;
 use super::state::{State, missing};
 use super::touch::touched;
@@ -184,6 +186,35 @@ impl Effect {
                 }
             }
             Kind::Text { .. } | Kind::Instruction { .. } => {}
+        }
+    }
+
+    /// What has to be watched so that it can be enforced natively; none if only steps can do that.
+    pub(super) fn watches(&self) -> Option<Vec<Watch>> {
+        let change = self.fault.change?;
+        match (&self.kind, self.fault.duration) {
+            (
+                Kind::Memory {
+                    address, content, ..
+                },
+                Duration::Permanent,
+            ) => {
+                let mask = change.mask(8 * content.len() as u32);
+                // What the kernel wrote there is forced when it is read.
+                Some(watches(*address, mask, change.operation.forces()))
+            }
+            _ => None,
+        }
+    }
+
+    /// A watch was hit. A watch of one byte tells that this byte was written, if only stores are watched; of more bytes that can't be
+    /// told, and those count as written that differ.
+    pub(super) fn note_hit(&mut self, hit: &Watch) {
+        if let Kind::Memory { address, fresh, .. } = &mut self.kind
+            && hit.bytes == 1
+            && !hit.reads
+        {
+            *fresh = *fresh | overlap(*address, hit.address, 1);
         }
     }
 

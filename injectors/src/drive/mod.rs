@@ -3,6 +3,7 @@
 //! [`run`] does everything: to the first moment, the faults, the instructions in which they last or are followed, and natively to the end.
 //!
 //! - `session`: the loop over instructions while something has to be looked at.
+//! - `native`: natively between accesses of memory that is watched.
 //! - `effect`: a fault that has begun: what it does now, and to every newly written value while it lasts.
 //! - `instruction`: faults of one instruction, before and after it; `operands`: which of its operands is meant;
 //!   `address`: an instruction executed against a wrong address.
@@ -17,6 +18,7 @@ mod address;
 mod effect;
 mod instruction;
 mod machine;
+mod native;
 mod operands;
 mod session;
 mod state;

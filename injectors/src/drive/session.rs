@@ -19,19 +19,19 @@ use crate::fault::{Fault, Trigger, When};
 
 /// A run from the first moment to the end.
 pub(super) struct Session<'a> {
-    machine: Machine,
+    pub(super) machine: Machine,
     /// Those whose moment has not come, the next one last.
     waiting: Vec<Planned>,
-    effects: Vec<Effect>,
-    tracked: Vec<Tracked>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) tracked: Vec<Tracked>,
     verdicts: Vec<Activated>,
-    injections: Vec<Injection>,
+    pub(super) injections: Vec<Injection>,
     /// The index at the first fault.
     first: u64,
     /// The index up to which changed places are followed.
     window_end: u64,
-    limits: Limits,
-    drive: &'a DriveOptions,
+    pub(super) limits: Limits,
+    pub(super) drive: &'a DriveOptions,
     /// The index at which the detector was reached while the program was stepped.
     detected: Option<u64>,
 }
@@ -89,6 +89,10 @@ impl<'a> Session<'a> {
         let last = self.detected.or(ended.then_some(self.machine.index));
         let latency = last.map(|index| index - self.first);
         let detected = self.detected.is_some() || (!used_up && self.reaches_detector()?);
+        // A debug register that waits for the detector does not see accesses at the same time.
+        if !ended && !used_up && self.drive.detector.is_none() {
+            self.limits = self.run_watched()?;
+        }
         let end = self.end(used_up)?;
         let followed = self.tracked.iter().map(Tracked::final_verdict);
         self.verdicts.extend(followed);
@@ -128,7 +132,7 @@ impl<'a> Session<'a> {
 
     /// Whether anything is to be seen in the next instruction.
     fn has_to_step(&mut self) -> Result<bool, BackendError> {
-        if !self.effects.is_empty() || !self.waiting.is_empty() {
+        if self.watched_effects().is_none() || !self.waiting.is_empty() {
             return Ok(true);
         }
         let open = self.tracked.iter().any(|place| place.verdict().is_none());
@@ -196,7 +200,7 @@ impl<'a> Session<'a> {
     }
 
     /// The experiment is invalid.
-    fn fail(&mut self, number: usize, sentence: String) {
+    pub(super) fn fail(&mut self, number: usize, sentence: String) {
         let injection = &mut self.injections[number];
         if injection.proof.is_ok() {
             injection.proof = Err(sentence);
@@ -235,7 +239,7 @@ impl<'a> Session<'a> {
     }
 
     /// Keeps only those places that are still open.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let verdicts = &mut self.verdicts;
         self.tracked.retain(|place| match place.verdict() {
             Some(verdict) => {

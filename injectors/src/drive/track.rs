@@ -112,7 +112,21 @@ impl Tracked {
         }
     }
 
-    fn overwritten(&mut self, written: Bits, perhaps: bool) {
+    /// Changed memory that is still open: first address and the bits.
+    pub(super) fn open_memory(&self) -> Option<(u64, Bits)> {
+        match self.place {
+            Place::Memory(address) if self.verdict.is_none() => Some((address, self.changed)),
+            _ => None,
+        }
+    }
+
+    /// It has been found out.
+    pub(super) fn decide(&mut self, verdict: Activated) {
+        self.verdict.get_or_insert(verdict);
+    }
+
+    /// These bits have been overwritten; `perhaps` somebody has read them before.
+    pub(super) fn overwritten(&mut self, written: Bits, perhaps: bool) {
         self.perhaps |= perhaps;
         self.changed = self.changed & !written;
         if self.changed.is_zero() {
