@@ -36,7 +36,7 @@ impl Live {
     /// Lets all threads run natively until the focused one is about to begin the instruction at `address` for the `count`-th time from here on;
     /// standing there already is the first time. False: it has ended before, or a limit was used up; limits count from here on.
     ///
-    /// Every arrival costs about 4 µs, as much as stepping one instruction would.
+    /// Every arrival costs as much as stepping one instruction would.
     ///
     /// # Errors
     /// See [`BackendError`]. An address at which no instruction can be is refused.
