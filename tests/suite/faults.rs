@@ -58,6 +58,9 @@ pub(crate) fn trials() -> Result<Vec<Trial>, String> {
             .into_iter()
             .flat_map(|(name, make)| natively(name, make)),
     );
+    for (name, make) in engines() {
+        trials.extend(handled(name, make));
+    }
     for [faults, at, difference, activated, end] in rows {
         let parse = |text: &str| text.parse::<Fault>().map_err(|error| error.to_string());
         let row = Row {
@@ -151,6 +154,51 @@ fn check_natively(text: &str, make: Make, difference: &str, activated: &str) -> 
         return Ok(());
     }
     Err(format!("expected {expected}\nfound    {found}"))
+}
+
+/// Wrong addresses that fault in a program with a handler (`tests/guests/fault_handler.c`), which checks what it sees: 7 when all was right.
+const HANDLED: [&str; 6] = [
+    "raddr:45@t_load",
+    "raddr:62@t_load",
+    "waddr:45@t_push",
+    "raddr:45@t_movs",
+    "waddr:45@t_movs",
+    "rreg:rsi:45@t_load",
+];
+
+fn handled(name: &'static str, make: Make) -> Vec<Trial> {
+    let trial = |text: &'static str| {
+        Trial::test(format!("faults/{name}/handled/{text}"), move || {
+            check_handled(text, make).map_err(Failed::from)
+        })
+    };
+    HANDLED.into_iter().map(trial).collect()
+}
+
+fn check_handled(text: &str, make: Make) -> Result<(), String> {
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let fault: Fault = text
+        .parse()
+        .map_err(|error: ParseError| error.to_string())?;
+    // A source register stays wrong, which the handler sees.
+    let stays = text.starts_with("rreg");
+    let guest = Guest {
+        name: "fault_handler".to_owned(),
+        flags: vec!["-O1".to_owned()],
+        variant: "static".to_owned(),
+    };
+    let (driven, output) = run(&guest.build()?, make, &[fault], false)?;
+    let expected = HowEnded::Ended(Ended::Exited(if stays { 1 } else { 7 }));
+    if driven.end.how == expected && driven.invalid().is_none() {
+        return Ok(());
+    }
+    let output = String::from_utf8_lossy(&output).into_owned();
+    Err(format!(
+        "{:?}, {:?}: {output}",
+        driven.end.how, driven.injections
+    ))
 }
 
 /// Locations whose every operation and duration is tried at `t_state`, where nothing but the writing down of the state follows: name of the

@@ -153,7 +153,11 @@ impl Effect {
     pub(super) fn over(&self, machine: &Machine) -> bool {
         let age = self.age(machine);
         match &self.kind {
-            Kind::Instruction { done } => *done && self.fault.duration.over(age),
+            // Once is once, even if a handler was entered in place of the instruction's end.
+            Kind::Instruction { done } => {
+                *done
+                    && (self.fault.duration == Duration::Transient || self.fault.duration.over(age))
+            }
             // What stays, needs nobody.
             Kind::Text { there: true, .. } if self.fault.duration == Duration::Permanent => true,
             Kind::Text { there, .. } => !there && self.fault.duration.over(age),
