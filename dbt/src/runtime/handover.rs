@@ -40,7 +40,7 @@ impl Run<'_> {
     ) -> std::result::Result<Live, BackendError> {
         let warnings = std::mem::take(&mut self.supervisor.warnings);
         let supervisor = self.supervisor;
-        Live::adopt(Handover {
+        let mut live = Live::adopt(Handover {
             leader: supervisor.leader,
             executable: self.executable,
             environment: supervisor.options.environment,
@@ -54,7 +54,10 @@ impl Run<'_> {
             started: self.started,
             cpu_before: self.cpu_before,
             warnings,
-        })
+        })?;
+        // A signal that comes before the next instruction belongs to the moment.
+        live.settle()?;
+        Ok(live)
     }
 }
 
