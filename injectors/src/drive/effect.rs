@@ -193,6 +193,17 @@ impl Effect {
         }
     }
 
+    /// Whether it is about x87, vector or mask registers.
+    pub(super) fn is_extended(&self) -> bool {
+        let extended = |cell| {
+            matches!(
+                cell,
+                Cell::X87(_) | Cell::Mxcsr | Cell::Vector(_) | Cell::Mask(_)
+            )
+        };
+        matches!(&self.kind, Kind::Register { part, .. } if extended(part.cell))
+    }
+
     /// What has to be watched so that it can be enforced natively; none if only steps can do that.
     pub(super) fn watches(&self) -> Option<Vec<Watch>> {
         let change = self.fault.change?;
@@ -273,6 +284,10 @@ fn register(
     doing: &Doing,
 ) -> Result<Option<Record>, String> {
     let told = |error: BackendError| error.to_string();
+    let nothing_fresh = restricted(doing, part.width, fresh.down(part.offset)).is_none();
+    if nothing_fresh && part.cell != Cell::Rip {
+        return Ok(None);
+    }
     let state = machine.state().map_err(told)?;
     let part = Part {
         cell: relative(part.cell, state.x87_top()),

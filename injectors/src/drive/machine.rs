@@ -5,6 +5,7 @@ use std::rc::Rc;
 use fits_tracer::backend::BackendError;
 use fits_tracer::engine::Limits;
 use fits_tracer::live::{Goal, Live, Stepped};
+use fits_tracer::ptrace::XState;
 use fits_tracer::step::{DecodeCache, Decoded, View};
 use iced_x86::{InstructionInfoFactory, Register};
 
@@ -18,6 +19,7 @@ pub(super) struct Machine {
     pub(super) live: Live,
     pub(super) factory: InstructionInfoFactory,
     cache: DecodeCache,
+    blank: XState,
     /// Instructions that the thread in focus has retired.
     pub(super) index: u64,
 }
@@ -28,6 +30,7 @@ impl Machine {
             live,
             factory: InstructionInfoFactory::new(),
             cache: DecodeCache::default(),
+            blank: XState::zeroed(),
             index,
         }
     }
@@ -36,6 +39,17 @@ impl Machine {
         Ok(State {
             registers: self.live.registers()?,
             xstate: self.live.xstate()?,
+        })
+    }
+
+    /// The state, its x87, vector and mask registers only if they are asked for: reading them takes longer than all else.
+    pub(super) fn glance(&self, extended: bool) -> Result<State, BackendError> {
+        if extended {
+            return self.state();
+        }
+        Ok(State {
+            registers: self.live.registers()?,
+            xstate: self.blank.clone(),
         })
     }
 

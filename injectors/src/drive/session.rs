@@ -269,7 +269,7 @@ impl<'a> Session<'a> {
             self.detected.get_or_insert(self.machine.index);
         }
         let prepared = self.prepare(&decoded);
-        let before = self.machine.state()?;
+        let before = self.machine.glance(self.is_extended())?;
         let turn = Turn {
             decoded,
             before,
@@ -292,6 +292,11 @@ impl<'a> Session<'a> {
         };
         self.after(turn, stepped, skips)?;
         Ok(stepped == Stepped::Ended)
+    }
+
+    /// Whether steps have to look at x87, vector and mask registers.
+    fn is_extended(&self) -> bool {
+        self.tracked.iter().any(Tracked::moves) || self.effects.iter().any(Effect::is_extended)
     }
 
     fn prepare(&mut self, decoded: &Decoded) -> Vec<(usize, Prepared, Doing)> {
@@ -415,7 +420,7 @@ impl<'a> Session<'a> {
         if self.effects.is_empty() {
             return Ok(());
         }
-        let after = self.machine.state()?;
+        let after = self.machine.glance(self.is_extended())?;
         let mut done = Vec::new();
         for effect in &mut self.effects {
             effect.note(&mut self.machine, decoded, before, &after);
