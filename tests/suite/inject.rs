@@ -237,6 +237,11 @@ fn wrong_input_is_refused_before_anything_runs() {
         place.refused(&["--fault", fault, "./prog"], 2, part);
     }
     place.refused(&["./prog"], 2, "there is no fault");
+    place.refused(
+        &["--raw-environment", "--fault", SUM, "./prog"],
+        2,
+        "addresses are others in every run",
+    );
     place.refused(&["--bit", "3", "./prog"], 2, "required");
     place.refused(
         &["--reg", "rax", "--mem", "sp", "./prog"],

@@ -27,7 +27,7 @@ type Planned = Option<(String, Found)>;
 
 pub(super) fn run(args: &InjectArgs) -> Result<Results, CliError> {
     let experiments = lists::experiments(args)?;
-    check(args)?;
+    check(args, &experiments)?;
     let command = Command::new(&args.program);
     let executable = command.resolve().map_err(BackendError::from)?;
     check_executable(&executable).map_err(BackendError::from)?;
@@ -96,7 +96,15 @@ fn working() -> Result<PathBuf, CliError> {
 }
 
 /// What can be known to be wrong before anything runs.
-fn check(args: &InjectArgs) -> Result<(), CliError> {
+fn check(args: &InjectArgs, experiments: &[Vec<Fault>]) -> Result<(), CliError> {
+    let addressed = |fault: &&Fault| lists::needs_addresses(fault);
+    if args.raw_environment
+        && let Some(fault) = experiments.iter().flatten().find(addressed)
+    {
+        return Err(CliError::Usage(format!(
+            "{fault}: with --raw-environment addresses are others in every run; name the moment by an index, call=, time= or random"
+        )));
+    }
     if args.single_step && args.backend != BackendChoice::Ptrace {
         let sentence = "--single-step goes with --backend ptrace";
         return Err(CliError::Usage(sentence.to_owned()));
@@ -141,6 +149,10 @@ fn manner(args: &InjectArgs) -> Manner {
     let (engine, finder) = match (args.backend, args.single_step) {
         (BackendChoice::Dbt, _) => (EngineName::Dbt, EngineName::Dbt),
         (BackendChoice::Ptrace, true) => (EngineName::Steps, EngineName::Steps),
+        // A breakpoint needs an address.
+        (BackendChoice::Ptrace, false) if args.raw_environment => {
+            (EngineName::Steps, EngineName::Dbt)
+        }
         // Moments are found by the translator, which is fast; coming to them is left to breakpoints.
         (BackendChoice::Ptrace, false) => (EngineName::Ptrace, EngineName::Dbt),
     };

@@ -80,3 +80,14 @@ pub(super) fn is_index(fault: &Fault) -> bool {
 pub(super) fn is_access(fault: &Fault) -> bool {
     matches!(fault.trigger.when, When::Access { .. })
 }
+
+/// Whether its moment is named by an address, which is another one in every run without a controlled start.
+pub(super) fn needs_addresses(fault: &Fault) -> bool {
+    matches!(
+        fault.trigger.when,
+        When::Arrival(_)
+            | When::Access { .. }
+            | When::Index { from: Some(_), .. }
+            | When::Random { from: Some(_) }
+    )
+}
