@@ -1,4 +1,5 @@
-//! Both backends about the same random faults, by `tests/agreement/run`: a few in every run of the tests, many with `FITS_LONG=1`.
+//! The same faults by several ways: both backends about random ones, by `tests/agreement/run` (a few in every run of the tests, many with
+//! `FITS_LONG=1`); gdb about faults at an address, by `tests/witness/witness.py`.
 
 use std::process::Command;
 
@@ -25,4 +26,42 @@ fn both_backends_agree_about_random_faults() {
         .filter(|line| line.contains("experiments agree"))
         .count();
     assert_eq!(agreeing, if long { 12 } else { 3 }, "{text}");
+}
+
+#[test]
+fn gdb_is_a_witness() {
+    if Command::new("gdb").arg("--version").output().is_err() {
+        println!("SKIPPED: there is no gdb (tests/install gets it)");
+        return;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/witness/witness.py");
+    let guest = tempfile::tempdir().expect("a folder");
+    let compute = guest.path().join("compute");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests/exact_compute.c");
+    let built = Command::new("cc")
+        .args(["-O1", "-g", "-o"])
+        .arg(&compute)
+        .arg(source)
+        .status();
+    assert!(built.expect("cc runs").success());
+    let text = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let compute = compute.to_str().expect("a path in UTF-8");
+    let programs: [&[&str]; 3] = [
+        &[compute],
+        &["/usr/bin/gzip", "-c", text],
+        &["/usr/bin/mawk", "{n+=NF}END{print(n)}", text],
+    ];
+    for program in programs {
+        let output = Command::new(script)
+            .args([env!("CARGO_BIN_EXE_fits"), "36", "5"])
+            .args(program)
+            .output()
+            .expect("the script runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("36 faults, 0 differ"),
+            "{program:?}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
 }
