@@ -323,3 +323,37 @@ fn stopping_anywhere_changes_nothing() {
         }
     }
 }
+
+/// A program that reads its own mappings finds those that it has natively.
+#[test]
+fn our_mappings_are_not_seen() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("output");
+    for file in [
+        "/proc/self/maps",
+        "/proc/self/smaps",
+        "/proc/thread-self/maps",
+    ] {
+        let cat = || {
+            let to = std::fs::File::create(&output).expect("created");
+            command("/bin/cat", &[file]).stdio(1, Stdio::File(to.into()))
+        };
+        // What smaps tells of each mapping's memory depends on who has touched it.
+        let mappings = || {
+            let text = std::fs::read_to_string(&output).expect("output");
+            let lines = text.lines().filter(|line| {
+                line.contains('-') && !line.contains(':')
+                    || line.contains(" 00:00 ")
+                    || line.contains('/')
+            });
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut live = Live::launch(&cat(), &options()).expect("launched");
+        live.finish(&Limits::default()).expect("an end");
+        let native = mappings();
+        assert!(native.len() > 10, "{native:?}");
+        TranslatorEngine.count(&cat(), &options()).expect("counted");
+        assert_eq!(mappings(), native, "{file}");
+    }
+}

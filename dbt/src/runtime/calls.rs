@@ -53,6 +53,9 @@ impl Supervisor<'_> {
             return Ok(Some((stopped, guest)));
         }
         self.before_call(thread, &mut stopped, &call)?;
+        if !self.hidden.is_empty() {
+            self.before_reading(&call);
+        }
         guest.orig_rax = NO_CALL;
         guest.gs_base = thread.gs_base;
         stopped.set_registers(&guest)?;
@@ -129,7 +132,7 @@ impl Supervisor<'_> {
     fn returned(
         &mut self,
         thread: &mut Thread,
-        stopped: Stopped,
+        mut stopped: Stopped,
         call: Call,
         mut guest: Registers,
     ) -> Result<()> {
@@ -149,6 +152,7 @@ impl Supervisor<'_> {
         if !is_sigreturn {
             self.after_mapping(&call, result);
             self.correct_answer(thread, &call, result)?;
+            self.hide_ours(&mut stopped, &call, result)?;
         }
         self.proceed(thread, stopped, guest)
     }

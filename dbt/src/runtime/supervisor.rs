@@ -19,6 +19,7 @@ use super::budget::Search;
 use super::collector::Collector;
 use super::error::{Result, RuntimeError};
 use super::handover::is_trapped;
+use super::hidden::Hidden;
 use super::hot::Hot;
 use super::limits::Allowance;
 use super::pages::GuestPages;
@@ -52,6 +53,8 @@ pub(super) struct Supervisor<'a> {
     pub(super) next_number: ThreadNumber,
     pub(super) newborn: Newborn,
     pub(super) hot: Hot,
+    /// Open files that tell mappings, by descriptor.
+    pub(super) hidden: FxHashMap<u64, Hidden>,
     /// What was waited for and is still to be handled.
     pub(super) queue: VecDeque<Waited>,
     /// The last signal without a handler that would end the process.
@@ -87,6 +90,7 @@ impl<'a> Supervisor<'a> {
             next_number: 0,
             newborn: Newborn::default(),
             hot: Hot::default(),
+            hidden: FxHashMap::default(),
             queue: VecDeque::new(),
             crash: None,
             warnings: Vec::new(),
