@@ -54,6 +54,10 @@ impl Plain {
         if stopped.stop() == Stop::Event(Event::Exit) {
             self.ended.push(stopped.tid());
         }
+        if stopped.stop() == Stop::Event(Event::Clone) {
+            let born = stopped.event_message().expect("a thread");
+            self.number(Pid::from_raw(born as i32));
+        }
         let (how, signal) = match stopped.stop() {
             Stop::Signal(signal) => (Resume::Continue, signal),
             Stop::Trap => (Resume::Continue, libc::SIGTRAP),

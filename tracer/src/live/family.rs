@@ -97,6 +97,11 @@ impl Live {
         if self.children.contains(&tid) && stopped.stop() != Stop::Interrupted {
             return self.on_child_stop(stopped).and(nothing);
         }
+        if stopped.stop() == Stop::Event(Event::Exit) {
+            // Killed before its maker's event was seen, or its own first stop.
+            stopped.resume(Resume::Continue, 0)?;
+            return nothing;
+        }
         if let Some(birth) = self.expected.remove(&tid) {
             return self.admit(stopped, birth).and(nothing);
         }
