@@ -472,3 +472,42 @@ fn a_golden_folder_saves_counting_and_must_agree() {
     ];
     place.refused(&beyond, 2, "is beyond the end");
 }
+
+#[test]
+fn a_trace_tells_where_the_path_parts_and_what_differs() {
+    let place = Place::new();
+    let record = place.one(&["--trace", "--fault", SUM, "./prog", "check"]);
+    let trace = record.trace.expect("a trace");
+    let states = &trace.divergence.states;
+    assert_eq!(states[0].distance, 0);
+    assert_eq!(states[0].memory_bytes, Some(1));
+    assert!(states[0].registers.is_empty(), "{states:?}");
+    // The wrong sum is in a register before it decides anything.
+    assert!(states.iter().any(|state| !state.registers.is_empty()));
+    let parting = trace.divergence.first.expect("the check fails");
+    assert_ne!(parting.golden, parting.faulty);
+    let lines = trace.lines.expect("lines");
+    assert!(
+        lines
+            .common
+            .iter()
+            .any(|line| line.place.starts_with("main ")),
+        "{lines:?}"
+    );
+    assert!(
+        lines
+            .faulty
+            .iter()
+            .any(|line| line.place.starts_with("complain ")),
+        "{lines:?}"
+    );
+    // The adjust flag decides nothing.
+    let record = place.one(&["--trace=500", "--fault", "reg:af@sum", "./prog"]);
+    let divergence = record.trace.expect("a trace").divergence;
+    assert_eq!((divergence.first, divergence.compared), (None, 500));
+    assert_eq!(divergence.states[0].registers, ["rflags"]);
+    assert_eq!(
+        divergence.states.last().map(|state| state.distance),
+        Some(100)
+    );
+}

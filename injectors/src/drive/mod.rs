@@ -30,6 +30,7 @@ use fits_tracer::engine::{End, Engine, EngineOptions, Found, Limits, Moment, Rea
 use fits_tracer::process::Command;
 
 use crate::fault::Fault;
+use crate::trace::{Recording, TraceOptions};
 use session::Session;
 
 pub use track::Activated;
@@ -54,6 +55,8 @@ pub struct DriveOptions {
     pub instructions: Option<u64>,
     /// Address of a function that the program calls when it has detected a fault; looked for in the thread of the faults.
     pub detector: Option<u64>,
+    /// Record the path of the thread, and its state at distances, from the first fault on.
+    pub trace: Option<TraceOptions>,
 }
 
 /// The usual [`DriveOptions::window`].
@@ -66,6 +69,7 @@ impl Default for DriveOptions {
             dry_run: false,
             instructions: None,
             detector: None,
+            trace: None,
         }
     }
 }
@@ -110,6 +114,8 @@ pub struct Driven {
     pub latency: Option<u64>,
     /// Whether [`DriveOptions::detector`] was reached.
     pub detected: bool,
+    /// What the thread did after the first fault, if that was asked for.
+    pub recording: Option<Recording>,
     /// How the run ended.
     pub end: End,
 }
@@ -155,6 +161,7 @@ pub fn run(
             activated: Activated::No,
             latency: None,
             detected: false,
+            recording: None,
             end,
         }),
     }

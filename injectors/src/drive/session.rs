@@ -1,11 +1,15 @@
 //! The loop over instructions while something has to be looked at; natively before and after.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::rc::Rc;
 
 use fits_stats::write::instruction_text;
 use fits_tracer::backend::BackendError;
 use fits_tracer::engine::{End, Limits};
 use fits_tracer::live::{Live, Stepped};
+use fits_tracer::ptrace::Registers;
 use fits_tracer::step::Decoded;
 use iced_x86::Mnemonic;
 
@@ -16,6 +20,7 @@ use super::state::State;
 use super::track::{Activated, Seen, Tracked};
 use super::{DriveOptions, Driven, Injection, Planned};
 use crate::fault::{Fault, Trigger, When};
+use crate::trace::Recording;
 
 /// A run from the first moment to the end.
 pub(super) struct Session<'a> {
@@ -34,6 +39,9 @@ pub(super) struct Session<'a> {
     pub(super) drive: &'a DriveOptions,
     /// The index at which the detector was reached while the program was stepped.
     detected: Option<u64>,
+    /// The path since the first fault, and whether there is more of it to see.
+    recording: Option<Recording>,
+    looking: bool,
 }
 
 /// An instruction with the faults of it that have been prepared.
@@ -65,6 +73,8 @@ impl<'a> Session<'a> {
             limits,
             drive,
             detected: None,
+            recording: (drive.trace.as_ref()).map(|options| Recording::new(options, first)),
+            looking: drive.trace.is_some(),
         }
     }
 
@@ -74,6 +84,7 @@ impl<'a> Session<'a> {
         while !ended {
             self.begin_due()?;
             self.retire_effects();
+            self.look()?;
             if !self.has_to_step()? {
                 break;
             }
@@ -85,6 +96,9 @@ impl<'a> Session<'a> {
                 break;
             }
             ended = self.step()?;
+        }
+        if let Some(recording) = self.recording.as_mut().filter(|_| ended) {
+            recording.ended = Some(self.machine.index - self.first);
         }
         let last = self.detected.or(ended.then_some(self.machine.index));
         let latency = last.map(|index| index - self.first);
@@ -102,6 +116,7 @@ impl<'a> Session<'a> {
             activated: together(&self.verdicts),
             latency,
             detected,
+            recording: self.recording,
             end,
         })
     }
@@ -130,13 +145,23 @@ impl<'a> Session<'a> {
         Ok(end)
     }
 
+    /// Records where the thread stands, as far as the path is asked for.
+    fn look(&mut self) -> Result<(), BackendError> {
+        if let Some(recording) = self.recording.as_mut().filter(|_| self.looking) {
+            let retired = self.machine.index - self.first;
+            self.looking = recording.look(&self.machine.live, retired)?;
+        }
+        Ok(())
+    }
+
     /// Whether anything is to be seen in the next instruction.
     fn has_to_step(&mut self) -> Result<bool, BackendError> {
         if self.watched_effects().is_none() || !self.waiting.is_empty() {
             return Ok(true);
         }
         let open = self.tracked.iter().any(|place| place.verdict().is_none());
-        if !open || self.machine.index >= self.window_end {
+        let followed = open && self.machine.index < self.window_end;
+        if !followed && !self.looking {
             return Ok(false);
         }
         // A system call that waits is left to the run that has limits.
@@ -145,7 +170,8 @@ impl<'a> Session<'a> {
         if !decoded.as_ref().is_some_and(calls) {
             return Ok(true);
         }
-        Ok(!may_wait(self.machine.live.registers()?.rax))
+        let registers = self.machine.live.registers()?;
+        Ok(!may_wait(registers.rax) || is_about_a_file(&self.machine.live, &registers))
     }
 
     /// Begins the faults whose moment is now.
@@ -476,6 +502,37 @@ fn concrete(planned: &Planned, effect: &Effect) -> Fault {
         fault.seed = None;
     }
     fault
+}
+
+/// Whether a system call that may wait reads or opens a plain file, and so does not.
+fn is_about_a_file(live: &Live, registers: &Registers) -> bool {
+    let process = format!("/proc/{}", live.leader());
+    let opened = |address: u64| {
+        let name = live.memory().read_c_string(address, 4096).ok()?;
+        Some(
+            Path::new(&process)
+                .join("cwd")
+                .join(OsStr::from_bytes(&name)),
+        )
+    };
+    let path = match registers.rax.cast_signed() {
+        libc::SYS_read | libc::SYS_readv | libc::SYS_pread64 => {
+            Some(format!("{process}/fd/{}", registers.rdi).into())
+        }
+        libc::SYS_open => opened(registers.rdi),
+        libc::SYS_openat => opened(registers.rsi),
+        _ => None,
+    };
+    let Some(path) = path else {
+        return false;
+    };
+    let opens = registers.rax.cast_signed() == libc::SYS_openat
+        || registers.rax.cast_signed() == libc::SYS_open;
+    match std::fs::metadata(path) {
+        Ok(found) => found.is_file() || found.is_dir(),
+        // There is nothing to wait for.
+        Err(_) => opens,
+    }
 }
 
 /// Whether a system call may take as long as it likes.

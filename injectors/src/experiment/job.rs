@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fits_stats::symbols::Names;
 use fits_tracer::backend::BackendError;
-use fits_tracer::engine::{End, Engine, EngineOptions, Found, Limits};
+use fits_tracer::engine::{End, Engine, EngineOptions, Found, Limits, Reached};
 use fits_tracer::live::Live;
 use fits_tracer::process::{CpuPlan, Environment};
 use regex::bytes::Regex;
@@ -19,6 +19,7 @@ use super::worker::Inside;
 use crate::drive::{self, Activated, DriveOptions, Planned};
 use crate::fault::{Fault, MemoryPlace, Place};
 use crate::resolve::{self, Draw, Golden, PlanError, PlanOptions, plan};
+use crate::trace::{self, Recording, Trace, TraceOptions};
 
 /// Who executes the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +105,8 @@ pub struct Experiment {
     pub patterns: Vec<String>,
     /// Address of the function that the program calls when it has detected a fault.
     pub detector: Option<u64>,
+    /// Compare the path and the state after the fault with those of a run without it.
+    pub trace: Option<TraceOptions>,
 }
 
 /// What a worker answers.
@@ -163,6 +166,8 @@ pub struct ExperimentReport {
     pub patterns: Vec<String>,
     /// Whether the function was reached that the program calls when it has detected a fault.
     pub detected: bool,
+    /// What the fault did to path and state, if that was asked for and its moment came.
+    pub trace: Option<Trace>,
 }
 
 /// Carries a job out. `engines` makes an engine by its name.
@@ -364,6 +369,7 @@ fn run_experiment(
         dry_run: experiment.dry_run,
         instructions: experiment.instructions,
         detector: experiment.detector,
+        trace: experiment.trace.clone(),
     };
     let command = command(run, inside)?;
     let mut driven = drive::run(engine, &command, &options(run), &planned, &drive_options)?;
@@ -379,18 +385,46 @@ fn run_experiment(
     {
         keep(&outputs, &inside.store().join(name))?;
     }
+    let patterns = matching(&experiment.patterns, &outputs)?;
+    let exceeded = inside.exceeded();
+    // Another run begins with fresh files: what this one has left is not needed any more.
+    let trace = match &driven.recording {
+        Some(faulty) => Some(traced(inside, engine, run, &planned, faulty)?),
+        None => None,
+    };
     Ok(Report::Experiment(Box::new(ExperimentReport {
         injections: driven.injections.iter().map(InjectionRecord::of).collect(),
         reached: driven.reached,
         activated: activated(driven.activated).to_owned(),
         latency: driven.latency,
         end: driven.end,
-        patterns: matching(&experiment.patterns, &outputs)?,
+        patterns,
         outputs: outputs.len(),
         differences,
-        exceeded: inside.exceeded(),
+        exceeded,
         detected: driven.detected,
+        trace,
     })))
+}
+
+/// Compares what a thread did after a fault with what it does without: the program is run again to the same moment.
+fn traced(
+    inside: &mut Inside,
+    engine: &mut dyn Engine,
+    run: &Run,
+    planned: &[Planned],
+    faulty: &Recording,
+) -> Result<Trace, Failure> {
+    let found = planned.iter().map(|fault| fault.found);
+    let first = found.min_by_key(|found| found.moment);
+    let first = first.ok_or_else(|| Failure::Other("there is no fault".to_owned()))?;
+    let command = command(run, inside)?;
+    let Reached::At(mut live) = engine.reach_found(&command, &options(run), &first)? else {
+        let sentence = "a second run did not come to the moment: the program is not reproducible";
+        return Err(Failure::Other(sentence.to_owned()));
+    };
+    let golden = trace::record(&mut live, &faulty.options, faulty.index)?;
+    Ok(Trace::of(&golden, faulty))
 }
 
 fn activated(activated: Activated) -> &'static str {

@@ -110,6 +110,9 @@ pub struct Record {
     pub latency: Option<u64>,
     /// Outputs that differ from the reference run's.
     pub differences: Vec<Difference>,
+    /// What the fault did to the path and the state of the thread (`--trace`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<crate::trace::Trace>,
     /// Processor time.
     pub cpu_seconds: f64,
     /// From its first instruction to its end.

@@ -13,6 +13,7 @@ use super::outcome::{Checks, Evidence, Outcome, judge, signal_name};
 use super::outputs::{Difference, What};
 use super::record::{EndRecord, Isolation, Record, Site};
 use super::worker::Setup;
+use crate::trace::TraceOptions;
 
 /// Folders of the store.
 const GOLDEN: &str = "golden";
@@ -42,6 +43,8 @@ pub struct Manner {
     pub dry_run: bool,
     /// How many instructions are stepped to see whether what was changed is read.
     pub window: u64,
+    /// Compare the path and the state after the fault with those of a run without it.
+    pub trace: Option<TraceOptions>,
     /// What is allowed beyond the reference run.
     pub patience: Patience,
     /// The program's own checks.
@@ -363,6 +366,7 @@ impl Session {
             engine: self.manner.engine,
             dry_run: self.manner.dry_run,
             window: self.manner.window,
+            trace: self.manner.trace.clone(),
             instructions: retired.map(|most| {
                 let most = *most as f64 * beyond + 1e6;
                 self.manner.patience.instructions.unwrap_or(most as u64)
@@ -429,6 +433,7 @@ impl Session {
             activated: report.activated,
             latency: report.latency,
             differences: report.differences,
+            trace: report.trace,
             cpu_seconds: report.end.cpu.user + report.end.cpu.system,
             wall_seconds: report.end.wall_seconds,
             limit: report
@@ -507,6 +512,7 @@ pub fn blank(number: usize, faults: Vec<String>, outcome: Outcome, reason: Strin
         activated: "unknown".to_owned(),
         latency: None,
         differences: Vec::new(),
+        trace: None,
         cpu_seconds: 0.0,
         wall_seconds: 0.0,
         limit: None,

@@ -54,6 +54,11 @@ impl Record {
             };
             field(out, "activated", &format!("{}{latency}", self.activated))?;
         }
+        if let Some(trace) = &self.trace {
+            for line in trace.to_text().lines() {
+                writeln!(out, "  {line}")?;
+            }
+        }
         for warning in &self.warnings {
             field(out, "warning", warning)?;
         }

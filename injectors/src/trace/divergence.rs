@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fits_tracer::ptrace::Registers;
 use rustc_hash::FxHashMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::record::{Recording, Snapshot};
 
@@ -16,9 +16,10 @@ const AFTER: usize = 24;
 const NAMED: usize = 16;
 
 /// What a fault did to the path and the state of its thread.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Divergence {
-    /// How many instructions after the moment were compared, at most.
+    /// How many instructions after the moment were compared: as many as were asked for, or up to the end of one of the threads, or to a system
+    /// call of the faulty one that may wait.
     pub compared: u64,
     /// Where the paths part; absent if they don't within what was compared.
     pub first: Option<Parting>,
@@ -31,7 +32,7 @@ pub struct Divergence {
 }
 
 /// Where two paths part.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parting {
     /// Index of the first instruction that is another one.
     pub index: u64,
@@ -54,7 +55,7 @@ pub struct Parting {
 }
 
 /// Where two paths meet again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejoining {
     /// Address of the instruction.
     pub pc: u64,
@@ -65,12 +66,12 @@ pub struct Rejoining {
 }
 
 /// How two states differ.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// Instructions after the moment.
     pub distance: u64,
     /// General registers, flags and segment bases that differ.
-    pub registers: Vec<&'static str>,
+    pub registers: Vec<String>,
     /// Bytes of x87, vector and mask registers that differ.
     pub vector_bytes: u64,
     /// Bytes of writable memory that differ, or are mapped in one run only; absent if there was too much memory to compare.
@@ -86,8 +87,9 @@ pub fn compare(golden: &Recording, faulty: &Recording) -> Divergence {
         let same = |other: &&Snapshot| other.distance == one.distance;
         Some(difference(one, faulty.snapshots.iter().find(same)?))
     });
+    let seen = |recording: &Recording| recording.path.last().map_or(0, |&(_, retired)| retired);
     Divergence {
-        compared: golden.options.steps,
+        compared: seen(golden).min(seen(faulty)),
         first: parting(golden, faulty),
         states: states.collect(),
         golden_ended: golden.ended,
@@ -98,11 +100,12 @@ pub fn compare(golden: &Recording, faulty: &Recording) -> Divergence {
 fn parting(golden: &Recording, faulty: &Recording) -> Option<Parting> {
     let pairs = golden.path.iter().zip(&faulty.path);
     let shorter = golden.path.len().min(faulty.path.len());
-    let same_end = golden.path.len() == faulty.path.len();
     let at = match pairs.clone().position(|(one, other)| one.0 != other.0) {
         Some(at) => at,
-        None if same_end => return None,
-        None => shorter,
+        // A path that stops before the other does so because the thread ended, or because nobody looked any further.
+        None if golden.path.len() == faulty.path.len() => return None,
+        None if golden.path.len() < faulty.path.len() => golden.ended.map(|_| shorter)?,
+        None => faulty.ended.map(|_| shorter)?,
     };
     let pcs = |recording: &Recording, from: usize, to: usize| {
         let path = &recording.path;
@@ -156,7 +159,7 @@ fn difference(golden: &Snapshot, faulty: &Snapshot) -> Difference {
     };
     Difference {
         distance: golden.distance,
-        registers: registers.map(|(one, _)| one.0).collect(),
+        registers: registers.map(|(one, _)| one.0.to_owned()).collect(),
         vector_bytes: vectors.filter(|(one, other)| one != other).count() as u64,
         memory_bytes,
         addresses,
@@ -256,9 +259,10 @@ mod tests {
     fn the_same_path_does_not_part_and_an_early_end_does() {
         let golden = recording(&[1, 2, 3]);
         assert_eq!(compare(&golden, &golden).first, None);
-        let parting = compare(&golden, &recording(&[1, 2]))
-            .first
-            .expect("it ends");
+        let mut shorter = recording(&[1, 2]);
+        assert_eq!(compare(&golden, &shorter).first, None);
+        shorter.ended = Some(2);
+        let parting = compare(&golden, &shorter).first.expect("it ends");
         assert_eq!(
             (parting.golden, parting.faulty, parting.distance),
             (Some(3), None, 2)

@@ -13,3 +13,4 @@ pub mod render;
 
 pub use divergence::{Divergence, compare};
 pub use record::{Recording, TraceOptions, record};
+pub use render::Trace;

@@ -4,6 +4,7 @@ use fits_tracer::backend::BackendError;
 use fits_tracer::live::{Live, Stepped};
 use fits_tracer::process::Mapping;
 use fits_tracer::ptrace::Registers;
+use serde::{Deserialize, Serialize};
 
 /// More writable memory than this is not compared.
 const MEMORY_LIMIT: u64 = 256 << 20;
@@ -12,7 +13,7 @@ const MEMORY_LIMIT: u64 = 256 << 20;
 const XSTATE_HEADER: std::ops::Range<usize> = 512..520;
 
 /// How far to look.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceOptions {
     /// Instructions after the moment.
     pub steps: u64,
@@ -22,9 +23,19 @@ pub struct TraceOptions {
 
 impl Default for TraceOptions {
     fn default() -> Self {
+        Self::to(20_000)
+    }
+}
+
+impl TraceOptions {
+    /// So many instructions, with states after 0, 1, 10, 100, … of them.
+    #[must_use]
+    pub fn to(steps: u64) -> Self {
+        let powers = std::iter::successors(Some(1_u64), |power| power.checked_mul(10));
+        let distances = powers.take_while(|&power| power <= steps);
         Self {
-            steps: 20_000,
-            distances: vec![0, 1, 10, 100, 1_000, 10_000],
+            steps,
+            distances: std::iter::once(0).chain(distances).collect(),
         }
     }
 }

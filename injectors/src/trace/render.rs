@@ -7,13 +7,13 @@ use std::os::unix::fs::FileExt;
 use fits_stats::model::{Module, Segment};
 use fits_stats::symbols::{Location, locate_all};
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::divergence::{Divergence, Parting};
+use super::divergence::{Divergence, Parting, compare};
 use super::record::Recording;
 
 /// An instruction of a path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// Its address.
     pub pc: u64,
@@ -24,7 +24,7 @@ pub struct Line {
 }
 
 /// The paths of a [`Parting`] as lines.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lines {
     /// The last common instructions.
     pub common: Vec<Line>,
@@ -32,6 +32,34 @@ pub struct Lines {
     pub golden: Vec<Line>,
     /// Those of the run with the fault.
     pub faulty: Vec<Line>,
+}
+
+/// What a fault did, with names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Where the runs part, and how their states differ.
+    pub divergence: Divergence,
+    /// The instructions around the parting; absent if the paths don't part.
+    pub lines: Option<Lines>,
+}
+
+impl Trace {
+    /// Compares two recordings.
+    #[must_use]
+    pub fn of(golden: &Recording, faulty: &Recording) -> Self {
+        let divergence = compare(golden, faulty);
+        let lines = divergence
+            .first
+            .as_ref()
+            .map(|parting| lines(parting, golden));
+        Self { divergence, lines }
+    }
+
+    /// As paragraphs for a terminal.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        text_of(&self.divergence, self.lines.as_ref())
+    }
 }
 
 /// Finds text and place of the instructions around a parting.

@@ -11,6 +11,7 @@ use fits_injectors::experiment::record::{FILE, Record, Results, SCHEMA};
 use fits_injectors::experiment::session::{Manner, Patience, Session, blank};
 use fits_injectors::experiment::worker::Setup;
 use fits_injectors::fault::Fault;
+use fits_injectors::trace::TraceOptions;
 use fits_tracer::backend::BackendError;
 use fits_tracer::engine::Found;
 use fits_tracer::process::{Command, check_executable};
@@ -162,6 +163,7 @@ fn manner(args: &InjectArgs) -> Manner {
         raw: args.raw_environment,
         dry_run: args.dry_run,
         window: args.window,
+        trace: args.trace.map(TraceOptions::to),
         patience: Patience {
             factor: args.hang_factor,
             cpu_seconds: args.hang_floor,

@@ -55,6 +55,10 @@ pub(crate) struct InjectArgs {
     /// How many instructions are followed after a fault to see whether what it changed is read
     #[arg(long, value_name = "N", default_value_t = WINDOW, help_heading = "Running")]
     pub(crate) window: u64,
+    /// Compare what the thread does in the N instructions after the fault with what it does without: where the path parts, which registers
+    /// and how much memory differ after 0, 1, 10, 100, … instructions [default N: 20000]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "20000", help_heading = "Running")]
+    pub(crate) trace: Option<u64>,
     /// Run the reference twice even if that takes long, and say whether it is reproducible
     #[arg(long, help_heading = "Running")]
     pub(crate) verify_reference: bool,

@@ -67,6 +67,7 @@ pub(super) fn command(args: &InjectArgs, input: Option<&str>, faults: &[String])
         ("--raw-environment", args.raw_environment),
         ("--dry-run", args.dry_run),
     ];
+    words.extend(args.trace.map(|steps| format!("--trace={steps}")));
     for (name, given) in switches {
         if given {
             words.push(name.to_owned());
