@@ -5,34 +5,13 @@
 //! streams.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read, Seek, SeekFrom};
+use std::io::{IsTerminal, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use fits_injectors::experiment::outputs::hash;
 use fits_stats::model::{OutputHash, StandardInput};
-use sha2::{Digest, Sha256};
-
-/// SHA-256 of everything that can be read, in hexadecimal, and its length.
-pub(crate) fn hash(mut from: impl Read) -> std::io::Result<(String, u64)> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    let mut length = 0;
-    loop {
-        let read = from.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(&buffer[..read]);
-        length += read as u64;
-    }
-    let hexadecimal = hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok((hexadecimal, length))
-}
 
 /// The hash of a file, or nothing if it can't be read.
 pub(crate) fn hash_file(path: &Path) -> String {

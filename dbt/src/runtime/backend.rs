@@ -83,16 +83,10 @@ impl<'a> Run<'a> {
         stats: Collector<'a>,
     ) -> Result<Self, BackendError> {
         options.cpus.pin_tracer();
-        let tracing = Options::SYSGOOD
-            | Options::FORK
-            | Options::VFORK
-            | Options::CLONE
-            | Options::EXEC
-            | Options::EXIT
-            | Options::EXIT_KILL;
         let started = Instant::now();
         let cpu_before = CpuTime::of_children();
-        let launched = command.launch(tracing, options.environment, &options.cpus)?;
+        let launched =
+            command.launch(Options::WHOLE_PROGRAM, options.environment, &options.cpus)?;
         // Failing leaves us with the default: a signal ends us, and the target with us.
         let _ = forward_signals(launched.pid);
         let Launched {

@@ -50,18 +50,11 @@ pub(super) fn run(
     options: &RunOptions,
     sink: &mut dyn Sink,
 ) -> Result<Outcome, BackendError> {
-    let tracing = Options::SYSGOOD
-        | Options::FORK
-        | Options::VFORK
-        | Options::CLONE
-        | Options::EXEC
-        | Options::EXIT
-        | Options::EXIT_KILL;
     if options.environment.is_controlled() {
         options.cpus.pin_tracer();
     }
     let cpu_before = process::CpuTime::of_children();
-    let launched = command.launch(tracing, options.environment, &options.cpus)?;
+    let launched = command.launch(Options::WHOLE_PROGRAM, options.environment, &options.cpus)?;
     let started = Instant::now();
     let Launched {
         pid,

@@ -25,14 +25,7 @@ use crate::step::DecodeCache;
 
 /// What is reported of every thread.
 fn tracing() -> Options {
-    Options::SYSGOOD
-        | Options::FORK
-        | Options::VFORK
-        | Options::CLONE
-        | Options::EXEC
-        | Options::EXIT
-        | Options::SECCOMP
-        | Options::EXIT_KILL
+    Options::WHOLE_PROGRAM | Options::SECCOMP
 }
 
 /// A process that another tracer of ours has brought somewhere, with all that it knows of it.

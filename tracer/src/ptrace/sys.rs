@@ -56,6 +56,19 @@ bitflags_lite! {
     }
 }
 
+impl Options {
+    /// What every tracer of ours is told: births, `execve`, ends, and system-call stops that can be told from traps.
+    pub const WHOLE_PROGRAM: Self = Self(
+        Self::SYSGOOD.0
+            | Self::FORK.0
+            | Self::VFORK.0
+            | Self::CLONE.0
+            | Self::EXEC.0
+            | Self::EXIT.0
+            | Self::EXIT_KILL.0,
+    );
+}
+
 /// The `siginfo_t` of a signal that is about to be delivered.
 #[derive(Clone, Copy)]
 pub struct SigInfo(libc::siginfo_t);
