@@ -6,8 +6,10 @@
 //! - [`bits`]: [`bits::Bits`], a value or a mask of up to 512 bits.
 //! - [`trace`]: what a fault did to the path and the state of its thread.
 //! - [`experiment`]: a program run with faults in a sandbox, and what became of it.
+//! - [`campaign`]: very many experiments with one program.
 
 pub mod bits;
+pub mod campaign;
 pub mod drive;
 pub mod experiment;
 pub mod fault;
