@@ -2,6 +2,7 @@
 
 mod compare;
 mod error;
+mod experiments;
 mod generate;
 mod golden;
 mod inject;

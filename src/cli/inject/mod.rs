@@ -1,15 +1,11 @@
 //! `fits inject`: faults in a program, and what becomes of it.
 //!
 //! - `options`: what can be typed; `shorthand`: flags that are another way to write one fault; `lists`: the faults of each experiment.
-//! - `input`: standard input of the runs; `reference`: the fault-free run, and a golden folder that must agree with it.
-//! - `carry`: from there to the results; `replay`: the command that repeats one.
+//! - `carry`: from there to the results, with what `crate::cli::experiments` has for campaigns too.
 
 mod carry;
-mod input;
 mod lists;
 mod options;
-mod reference;
-mod replay;
 mod shorthand;
 
 use fits_injectors::experiment::outcome::Outcome;

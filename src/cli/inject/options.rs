@@ -8,6 +8,7 @@ use fits_injectors::drive::WINDOW;
 use fits_injectors::experiment::session::Isolate;
 
 use super::shorthand::Shorthand;
+use crate::cli::experiments::conduct::Conduct;
 use crate::cli::golden::BackendChoice;
 use crate::exit_code;
 
@@ -144,6 +145,35 @@ impl IsolateChoice {
             Self::Auto => Isolate::Auto,
             Self::On => Isolate::On,
             Self::Off => Isolate::Off,
+        }
+    }
+}
+
+impl InjectArgs {
+    /// What was typed about how experiments are made and judged.
+    pub(crate) fn conduct(&self) -> Conduct {
+        Conduct {
+            program: self.program.clone(),
+            arguments: self.arguments.clone(),
+            backend: self.backend,
+            single_step: self.single_step,
+            raw_environment: self.raw_environment,
+            dry_run: self.dry_run,
+            window: self.window,
+            trace: self.trace,
+            detect_exit: self.detect_exit.clone(),
+            detect_output: self.detect_output.clone(),
+            detect_symbol: self.detect_symbol.clone(),
+            compare: self.compare.clone(),
+            hang_factor: self.hang_factor,
+            hang_floor: self.hang_floor,
+            hang_instructions: self.hang_instructions,
+            isolate: self.isolate.of_session(),
+            writable: self.writable.clone(),
+            max_processes: self.max_processes,
+            max_memory: self.max_memory,
+            max_file: self.max_file,
+            max_disk: self.max_disk,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The fault-free run, and a golden folder that must agree with it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fits_injectors::experiment::job::ReferenceReport;
 use fits_injectors::experiment::outputs::{Kind, Output};
@@ -9,16 +9,28 @@ use fits_injectors::experiment::session::{Session, end_record};
 use fits_stats::folder::GoldenFolder;
 use fits_stats::write::{ExitSummary, Summary};
 
-use super::options::InjectArgs;
+use super::conduct::Conduct;
 use crate::cli::CliError;
 use crate::cli::record::hash_file;
 
 /// A reference run is repeated when it takes no longer.
 const CHEAP: f64 = 0.2;
 
+/// A golden folder of this program.
+pub(crate) struct Golden {
+    /// The folder.
+    pub(crate) path: PathBuf,
+    /// What it says of the run.
+    pub(crate) summary: Summary,
+}
+
 /// The golden folder, if one was named and is one of this program.
-pub(super) fn golden(args: &InjectArgs, executable: &Path) -> Result<Option<Summary>, CliError> {
-    let Some(path) = &args.golden else {
+pub(crate) fn golden(
+    conduct: &Conduct,
+    path: Option<&Path>,
+    executable: &Path,
+) -> Result<Option<Golden>, CliError> {
+    let Some(path) = path else {
         return Ok(None);
     };
     let summary = GoldenFolder::open(path)?.summary().clone();
@@ -30,19 +42,15 @@ pub(super) fn golden(args: &InjectArgs, executable: &Path) -> Result<Option<Summ
         );
         return Err(refused(what));
     }
-    let typed: Vec<_> = args
-        .arguments
-        .iter()
-        .map(|text| text.to_string_lossy().into_owned())
-        .collect();
-    if summary.arguments.get(1..).unwrap_or_default() != typed {
+    let typed = conduct.words();
+    if summary.arguments.get(1..) != typed.get(1..) {
         let what = format!(
             "is a golden run with other arguments: {}",
             summary.arguments.join(" ")
         );
         return Err(refused(what));
     }
-    if summary.controlled == args.raw_environment {
+    if summary.controlled == conduct.raw_environment {
         return Err(refused(
             "was made with the other setting of --raw-environment".to_owned(),
         ));
@@ -50,14 +58,17 @@ pub(super) fn golden(args: &InjectArgs, executable: &Path) -> Result<Option<Summ
     if let Some(why) = &summary.incomplete {
         return Err(refused(format!("is of a run that was not complete: {why}")));
     }
-    Ok(Some(summary))
+    Ok(Some(Golden {
+        path: path.to_owned(),
+        summary,
+    }))
 }
 
-/// Runs the program without faults, twice if that is cheap or asked for; what is to be kept of it.
-pub(super) fn run(
-    args: &InjectArgs,
+/// Runs the program without faults, twice if that is cheap or if `verify`; what is to be kept of it.
+pub(crate) fn run(
+    verify: bool,
     session: &mut Session,
-    golden: Option<&Summary>,
+    golden: Option<&Golden>,
     warnings: &mut Vec<String>,
 ) -> Result<ReferenceRecord, CliError> {
     let report = session.reference()?.clone();
@@ -70,8 +81,9 @@ pub(super) fn run(
         outputs: report.outputs.clone(),
     };
     warnings.extend(report.end.warnings.clone());
-    if let Some(summary) = golden {
-        agree(args, summary, &record, &report)?;
+    if let Some(golden) = golden {
+        agree(golden, &record, &report)?;
+        let summary = &golden.summary;
         let own = summary.threads.iter().filter(|thread| thread.process == 0);
         session.know(own.map(|thread| thread.instructions).collect());
         let ours: Vec<_> = std::env::vars_os()
@@ -81,7 +93,7 @@ pub(super) fn run(
             warnings.push("the environment variables are not those of the golden run: addresses on the stack, and sometimes the instructions, differ from it".to_owned());
         }
     }
-    if args.verify_reference || record.wall_seconds < CHEAP {
+    if verify || record.wall_seconds < CHEAP {
         let verified = session.verify()?;
         record.reproducible = Some(verified.is_ok());
         if let Err(what) = verified {
@@ -95,12 +107,11 @@ pub(super) fn run(
 
 /// The reference run must do what the golden run did.
 fn agree(
-    args: &InjectArgs,
-    summary: &Summary,
+    golden: &Golden,
     record: &ReferenceRecord,
     report: &ReferenceReport,
 ) -> Result<(), CliError> {
-    let path = args.golden.as_deref().unwrap_or(Path::new(""));
+    let Golden { path, summary } = golden;
     let refused = |what: String| {
         Err(CliError::Usage(format!(
             "the run in the sandbox does not agree with the golden run in {}: {what}",

@@ -12,17 +12,17 @@ use crate::cli::CliError;
 const NOTHING: &str = "/dev/null";
 
 /// Where runs read from, and how that is recorded.
-pub(super) struct StandardInput {
+pub(crate) struct StandardInput {
     /// The file.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// For the results.
-    pub(super) record: Input,
+    pub(crate) record: Input,
     /// The flag that gives the same input again.
-    pub(super) flag: Option<String>,
+    pub(crate) flag: Option<String>,
 }
 
 /// `store` is a folder for what comes in by a pipe.
-pub(super) fn find(typed: Option<&Path>, store: &Path) -> Result<StandardInput, CliError> {
+pub(crate) fn find(typed: Option<&Path>, store: &Path) -> Result<StandardInput, CliError> {
     let ours = Path::new("/proc/self/fd/0");
     let (path, flag) = match typed {
         Some(dash) if dash == Path::new("-") => (saved(store)?, Some("-".to_owned())),
