@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fits_tracer::process::{Command, ResourceLimit, Stdio};
+use fits_tracer::process::{Command, CpuPlan, ResourceLimit, Stdio};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -46,6 +46,8 @@ pub struct Setup {
     pub arguments: Vec<OsString>,
     /// What it may use.
     pub limits: HostLimits,
+    /// Which worker this is of those that work at the same time, from 0: each has a processor of its own, as far as there are so many.
+    pub place: usize,
 }
 
 /// The answer to the setup, and to each job.
@@ -94,6 +96,7 @@ where
     let Some(line) = next()? else { return Ok(()) };
     let malformed = |error: serde_json::Error| WorkerError::new("understand a job")(error.into());
     let setup: Setup = serde_json::from_str(&line).map_err(malformed)?;
+    CpuPlan::choose(setup.place);
     let prepared = Prepared::new(setup).map_err(|error| error.to_string());
     // The setup works if an experiment can begin.
     let answer = match &prepared {

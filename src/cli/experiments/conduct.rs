@@ -132,6 +132,7 @@ impl Conduct {
                 file: mebibytes(self.max_file, usual.file),
                 disk: mebibytes(self.max_disk, usual.disk),
             },
+            place: 0,
         })
     }
 

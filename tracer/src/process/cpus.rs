@@ -6,6 +6,9 @@ use std::sync::OnceLock;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+/// The plan of this process.
+static PLAN: OnceLock<CpuPlan> = OnceLock::new();
+
 /// The CPUs of a run.
 #[derive(Debug, Clone)]
 pub struct CpuPlan {
@@ -19,14 +22,20 @@ impl CpuPlan {
     /// Where affinity can't be asked for, nothing is pinned. The plan is that of the first call, however the process is pinned afterwards.
     #[must_use]
     pub fn new() -> Self {
-        static PLAN: OnceLock<CpuPlan> = OnceLock::new();
-        PLAN.get_or_init(Self::from_affinity).clone()
+        PLAN.get_or_init(|| Self::from_affinity(0)).clone()
     }
 
-    fn from_affinity() -> Self {
+    /// Makes the plan of this process one for runs beside others: tracer and target on the CPU at `place` (from 0) of those that we may use, counted
+    /// round. Without effect after the first [`CpuPlan::new`].
+    pub fn choose(place: usize) {
+        PLAN.get_or_init(|| Self::from_affinity(place));
+    }
+
+    fn from_affinity(place: usize) -> Self {
         let allowed = sched_getaffinity(Pid::from_raw(0)).ok();
         let may_use = |&cpu: &usize| allowed.is_some_and(|set| set.is_set(cpu) == Ok(true));
-        let target = (0..CpuSet::count()).find(may_use);
+        let usable: Vec<usize> = (0..CpuSet::count()).filter(may_use).collect();
+        let target = usable.get(place % usable.len().max(1)).copied();
         Self { allowed, target }
     }
 
