@@ -1,5 +1,7 @@
 //! Campaigns: very many experiments with one program, planned, carried out, and told in figures that hold.
 //!
+//! - [`mod@file`]: what is asked for.
 //! - [`point`]: a row of the plan.
 
+pub mod file;
 pub mod point;
