@@ -2,6 +2,8 @@
 //!
 //! - [`mod@file`]: what is asked for.
 //! - [`point`]: a row of the plan.
+//! - [`store`]: plan and results of a campaign in one database.
 
 pub mod file;
 pub mod point;
+pub mod store;
