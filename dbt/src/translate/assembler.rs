@@ -229,7 +229,10 @@ impl Assembler {
 
     /// `lea rsp, [rsp + bytes]`
     pub(super) fn drop_stack(&mut self, bytes: i32) {
-        dynasm!(self.ops ; .arch x64 ; lea rsp, [rsp + bytes]);
+        // An addition of nothing would still make the processor catch up with the stack pointer.
+        if bytes != 0 {
+            dynasm!(self.ops ; .arch x64 ; lea rsp, [rsp + bytes]);
+        }
     }
 
     /// `push qword [rip + …]` of an 8-byte constant to be placed later; returns the offset of the displacement.
