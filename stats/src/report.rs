@@ -2,13 +2,16 @@
 //!
 //! [`data`] reads the folder, the sections turn it into HTML, and the script on the page draws the
 //! code listing and the bit pictures from data embedded as JSON, when they are looked at.
+//!
+//! [`shell`] and [`html`] are what all pages of fits are made of.
 
 mod code;
 mod data;
 mod figures;
-mod html;
+pub mod html;
 mod memory;
 mod page;
+pub mod shell;
 mod tables;
 
 use std::path::Path;

@@ -2,13 +2,12 @@
 //! guest's gs base, which translated code uses itself.
 
 use fits_tracer::process::virtual_cpuid;
-use fits_tracer::ptrace::Registers;
+use fits_tracer::ptrace::{Registers, general};
 use fits_tracer::step::{Decoded, Kind};
 use iced_x86::{OpKind, Register};
 use nix::unistd::Pid;
 
 use super::error::Result;
-use super::guest::register;
 use super::supervisor::Supervisor;
 use super::thread::{Call, Thread};
 
@@ -48,7 +47,7 @@ impl Supervisor<'_> {
             Kind::Rdpid => {
                 let destination = decoded.instruction.op0_register().full_register();
                 let number = destination as u32 - Register::RAX as u32;
-                *register(&mut after, number as u8) = 0;
+                *general(&mut after, number as u8) = 0;
             }
             _ => return None,
         }
@@ -132,7 +131,7 @@ fn loads_same(decoded: &Decoded, guest: &Registers) -> bool {
     let mut copy = *guest;
     decoded.instruction.op1_kind() == OpKind::Register
         && source.is_gpr()
-        && *register(
+        && *general(
             &mut copy,
             source.full_register() as u8 - Register::RAX as u8,
         ) & 0xffff

@@ -3,11 +3,11 @@
 use fits_stats::client::StatsProcess;
 use fits_stats::protocol::Event;
 use fits_stats::template::UnitId;
-use fits_tracer::ptrace::{Registers, Resume, SigInfo, Stopped};
+use fits_tracer::ptrace::{Registers, Resume, SigInfo, Stopped, general};
 
 use super::area::{cursor_address, cursor_at};
 use super::error::{Result, RuntimeError};
-use super::guest::{R15, register, state};
+use super::guest::{R15, state};
 use super::supervisor::Supervisor;
 use super::thread::Thread;
 use crate::cache::Place;
@@ -52,7 +52,7 @@ impl Supervisor<'_> {
             return Ok(false);
         }
         let number = self.cursor_register(&host);
-        let address = *register(&mut host, number);
+        let address = *general(&mut host, number);
         let Some(filled) = cursor_at(layout, &thread.area, address) else {
             return Ok(false);
         };
@@ -69,7 +69,7 @@ impl Supervisor<'_> {
         if next != filled {
             self.code.memory.write(place, &begun)?;
         }
-        *register(&mut host, number) = place;
+        *general(&mut host, number) = place;
         // Should the thread be killed before it is seen again, its rows end here.
         thread.cursor = Some(next);
         stopped.set_registers(&host)?;
@@ -106,7 +106,7 @@ impl Supervisor<'_> {
         let pc = *unit.instructions.get(executed as usize).ok_or_else(lost)?;
         let guest = state(thread, host, &point.moved, pc);
         let mut machine = *host;
-        let cursor = *register(&mut machine, point.cursor);
+        let cursor = *general(&mut machine, point.cursor);
         let prefix = unit.prefix;
         let counted = offset >= unit.counted_from;
         self.leave_rows(thread, cursor)?;

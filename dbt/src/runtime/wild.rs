@@ -5,10 +5,10 @@
 //! What is not restored is the word below the stack pointer that a wild call overwrites.
 
 use fits_stats::template::{ROW_ALIGN, UnitId};
-use fits_tracer::ptrace::Registers;
+use fits_tracer::ptrace::{Registers, general};
 
 use super::error::{Result, RuntimeError};
-use super::guest::{R15, RCX, register, state};
+use super::guest::{R15, RCX, state};
 use super::supervisor::Supervisor;
 use super::thread::Thread;
 use super::traps::{Left, at_home};
@@ -54,7 +54,7 @@ impl Supervisor<'_> {
         let bytes = self.code.instruction(pc);
         let branch = self.decode.decode(pc, &bytes).ok_or_else(lost)?;
         let increment = i64::from(branch.instruction.stack_pointer_increment());
-        *register(&mut machine, RSP) = host.rsp.wrapping_sub(increment as u64);
+        *general(&mut machine, RSP) = host.rsp.wrapping_sub(increment as u64);
         self.leave_rows(thread, host.r15.wrapping_sub(advance))?;
         thread.prefix = prefix;
         self.interrupted(thread, id, executed, true)?;

@@ -21,7 +21,7 @@ mod machine;
 mod native;
 mod operands;
 mod session;
-mod state;
+pub(crate) mod state;
 mod touch;
 mod track;
 

@@ -1,6 +1,6 @@
 //! The state of a thread: all its registers, read and written cell by cell, and compared.
 
-use fits_tracer::ptrace::{Registers, XState};
+use fits_tracer::ptrace::{Registers, XState, general};
 use iced_x86::Register;
 
 use crate::bits::Bits;
@@ -11,16 +11,16 @@ const XSAVE_HEADER: std::ops::Range<usize> = 512..576;
 
 /// All registers of a thread.
 #[derive(Clone, Debug)]
-pub(super) struct State {
-    pub(super) registers: Registers,
-    pub(super) xstate: XState,
+pub(crate) struct State {
+    pub(crate) registers: Registers,
+    pub(crate) xstate: XState,
 }
 
 impl State {
     /// What a cell holds.
-    pub(super) fn get(&self, cell: Cell) -> Bits {
+    pub(crate) fn get(&self, cell: Cell) -> Bits {
         match cell {
-            Cell::General(number) => Bits::from_u64(general(&self.registers, number)),
+            Cell::General(number) => Bits::from_u64(*general(&mut self.registers.clone(), number)),
             Cell::Rip => Bits::from_u64(self.registers.rip),
             Cell::Flags => Bits::from_u64(self.registers.eflags),
             Cell::FsBase => Bits::from_u64(self.registers.fs_base),
@@ -35,11 +35,7 @@ impl State {
     /// Gives a cell another content.
     pub(super) fn set(&mut self, cell: Cell, value: Bits) {
         match cell {
-            Cell::General(number) => {
-                if let Some(place) = general_mut(&mut self.registers, number) {
-                    *place = value.low();
-                }
-            }
+            Cell::General(number) => *general(&mut self.registers, number) = value.low(),
             Cell::Rip => self.registers.rip = value.low(),
             Cell::Flags => self.registers.eflags = value.low(),
             Cell::FsBase => self.registers.fs_base = value.low(),
@@ -66,10 +62,7 @@ impl State {
 
     /// The registers that differ, by name; empty if all are the same.
     pub(super) fn differences(&self, other: &Self) -> Vec<String> {
-        let mut names: Vec<String> = cells()
-            .filter(|&cell| self.get(cell) != other.get(cell))
-            .map(name)
-            .collect();
+        let mut names: Vec<String> = self.differing(other).map(name).collect();
         if selectors(&self.registers) != selectors(&other.registers) {
             names.push("a segment selector".to_owned());
         }
@@ -79,7 +72,13 @@ impl State {
         names
     }
 
-    fn extended(&self) -> Vec<u8> {
+    /// The registers that differ.
+    pub(crate) fn differing(&self, other: &Self) -> impl Iterator<Item = Cell> {
+        cells().filter(|&cell| self.get(cell) != other.get(cell))
+    }
+
+    /// The x87, vector and mask registers, as the kernel lays them out.
+    pub(crate) fn extended(&self) -> Vec<u8> {
         let mut bytes = self.xstate.bytes().to_vec();
         if let Some(header) = bytes.get_mut(XSAVE_HEADER) {
             header.fill(0);
@@ -148,7 +147,7 @@ fn cells() -> impl Iterator<Item = Cell> {
 }
 
 /// The widest register that has the name of the cell.
-pub(super) fn name(cell: Cell) -> String {
+pub(crate) fn name(cell: Cell) -> String {
     let whole = RegisterName::all().filter(|register| register.cell() == cell);
     whole
         .max_by_key(|register| register.width())
@@ -165,31 +164,4 @@ fn selectors(registers: &Registers) -> [u64; 6] {
         registers.gs,
         registers.ss,
     ]
-}
-
-fn general(registers: &Registers, number: u8) -> u64 {
-    let mut copy = *registers;
-    general_mut(&mut copy, number).map_or(0, |place| *place)
-}
-
-fn general_mut(registers: &mut Registers, number: u8) -> Option<&mut u64> {
-    Some(match number {
-        0 => &mut registers.rax,
-        1 => &mut registers.rcx,
-        2 => &mut registers.rdx,
-        3 => &mut registers.rbx,
-        4 => &mut registers.rsp,
-        5 => &mut registers.rbp,
-        6 => &mut registers.rsi,
-        7 => &mut registers.rdi,
-        8 => &mut registers.r8,
-        9 => &mut registers.r9,
-        10 => &mut registers.r10,
-        11 => &mut registers.r11,
-        12 => &mut registers.r12,
-        13 => &mut registers.r13,
-        14 => &mut registers.r14,
-        15 => &mut registers.r15,
-        _ => return None,
-    })
 }

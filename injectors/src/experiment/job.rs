@@ -6,7 +6,7 @@ use std::path::Path;
 use fits_stats::symbols::Names;
 use fits_tracer::backend::BackendError;
 use fits_tracer::engine::{End, Engine, EngineOptions, Found, Limits, Reached};
-use fits_tracer::live::Live;
+use fits_tracer::live::{Live, Stepped};
 use fits_tracer::process::{CpuPlan, Environment};
 use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,17 @@ pub enum EngineName {
     Ptrace,
     /// Single steps only.
     Steps,
+}
+
+impl EngineName {
+    /// What the engine calls itself.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dbt => "dbt",
+            Self::Ptrace | Self::Steps => "ptrace",
+        }
+    }
 }
 
 /// How the program is run.
@@ -419,12 +430,58 @@ fn traced(
     let first = found.min_by_key(|found| found.moment);
     let first = first.ok_or_else(|| Failure::Other("there is no fault".to_owned()))?;
     let command = command(run, inside)?;
-    let Reached::At(mut live) = engine.reach_found(&command, &options(run), &first)? else {
-        let sentence = "a second run did not come to the moment: the program is not reproducible";
-        return Err(Failure::Other(sentence.to_owned()));
-    };
+    let (mut live, before) = approach(engine, &command, &options(run), &first)?;
     let golden = trace::record(&mut live, &faulty.options, faulty.index)?;
-    Ok(Trace::of(&golden, faulty))
+    Ok(Trace::of(&golden, faulty, &before))
+}
+
+/// Instructions before a moment that are looked at.
+const BEFORE: u64 = 8;
+
+/// Brings the program to a moment without a fault; also the instructions that it executes last before it, if the engine comes to any index
+/// as fast, and no signal comes meanwhile.
+fn approach(
+    engine: &mut dyn Engine,
+    command: &fits_tracer::process::Command,
+    options: &EngineOptions,
+    found: &Found,
+) -> Result<(Box<Live>, Vec<u64>), Failure> {
+    if found.moment.index >= BEFORE && engine.name() == EngineName::Dbt.name() {
+        let mut earlier = found.moment;
+        earlier.index -= BEFORE;
+        if let Reached::At(mut live) = engine.reach(command, options, earlier)? {
+            let before = step_to(&mut live, found, options)?;
+            if let Some(before) = before {
+                return Ok((live, before));
+            }
+        }
+    }
+    match engine.reach_found(command, options, found)? {
+        Reached::At(live) => Ok((live, Vec::new())),
+        Reached::Ended(_) => {
+            let sentence =
+                "a second run did not come to the moment: the program is not reproducible";
+            Err(Failure::Other(sentence.to_owned()))
+        }
+    }
+}
+
+/// The instructions on the way to a moment; nothing if it is not straight.
+fn step_to(
+    live: &mut Live,
+    found: &Found,
+    options: &EngineOptions,
+) -> Result<Option<Vec<u64>>, BackendError> {
+    live.limit_steps(&options.limits);
+    let mut before = Vec::new();
+    for _ in 0..BEFORE {
+        before.push(live.registers()?.rip);
+        if live.step()? != Stepped::Retired {
+            return Ok(None);
+        }
+    }
+    live.settle()?;
+    Ok((live.registers()?.rip == found.pc).then_some(before))
 }
 
 fn activated(activated: Activated) -> &'static str {

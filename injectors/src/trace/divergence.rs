@@ -1,12 +1,13 @@
 //! Where a run leaves the path of another, and how far its state is off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fits_tracer::ptrace::Registers;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::record::{Recording, Snapshot};
+use crate::drive::state::name;
 
 /// Instructions shown before a divergence, and after it on each side.
 const BEFORE: usize = 8;
@@ -72,12 +73,40 @@ pub struct Difference {
     pub distance: u64,
     /// General registers, flags and segment bases that differ.
     pub registers: Vec<String>,
+    /// All registers that differ, with what they hold.
+    #[serde(default)]
+    pub values: Vec<Values>,
     /// Bytes of x87, vector and mask registers that differ.
     pub vector_bytes: u64,
     /// Bytes of writable memory that differ, or are mapped in one run only; absent if there was too much memory to compare.
     pub memory_bytes: Option<u64>,
     /// The first of them.
     pub addresses: Vec<u64>,
+    /// The same with what they hold.
+    #[serde(default)]
+    pub bytes: Vec<Bytes>,
+}
+
+/// A register that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Values {
+    /// Its name.
+    pub register: String,
+    /// What it holds in the golden run, in hexadecimal.
+    pub golden: String,
+    /// What it holds in the run with the fault.
+    pub faulty: String,
+}
+
+/// A byte of memory that differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// Its address.
+    pub address: u64,
+    /// What it holds in the golden run; absent if nothing is mapped there.
+    pub golden: Option<u8>,
+    /// What it holds in the run with the fault.
+    pub faulty: Option<u8>,
 }
 
 /// Compares a run without a fault with one with it, recorded from the same moment with the same options.
@@ -147,48 +176,61 @@ fn rejoined(golden: &[(u64, u64)], faulty: &[(u64, u64)]) -> Option<Rejoining> {
 }
 
 fn difference(golden: &Snapshot, faulty: &Snapshot) -> Difference {
-    let pairs = named(&golden.registers)
+    let (one, other) = (&golden.state, &faulty.state);
+    let pairs = named(&one.registers)
         .into_iter()
-        .zip(named(&faulty.registers));
+        .zip(named(&other.registers));
     let registers = pairs.filter(|(one, other)| one.1 != other.1);
-    let vectors = golden.vectors.iter().zip(&faulty.vectors);
-    let mut addresses = Vec::new();
+    let values = one.differing(other).map(|cell| Values {
+        register: name(cell),
+        golden: one.get(cell).to_string(),
+        faulty: other.get(cell).to_string(),
+    });
+    let (vectors, others) = (one.extended(), other.extended());
+    let vector_bytes = vectors.iter().zip(&others);
+    let mut bytes = Vec::new();
     let memory_bytes = match (&golden.memory, &faulty.memory) {
-        (Some(one), Some(other)) => Some(memory(one, other, &mut addresses)),
+        (Some(one), Some(other)) => Some(memory(one, other, &mut bytes)),
         _ => None,
     };
     Difference {
         distance: golden.distance,
         registers: registers.map(|(one, _)| one.0.to_owned()).collect(),
-        vector_bytes: vectors.filter(|(one, other)| one != other).count() as u64,
+        values: values.collect(),
+        vector_bytes: vector_bytes.filter(|(one, other)| one != other).count() as u64,
         memory_bytes,
-        addresses,
+        addresses: bytes.iter().map(|byte| byte.address).collect(),
+        bytes,
     }
 }
 
-/// How many bytes differ; a byte that only one of them has differs.
-fn memory(one: &[(u64, Vec<u8>)], other: &[(u64, Vec<u8>)], addresses: &mut Vec<u64>) -> u64 {
+/// How many bytes differ; a byte that only one of them has differs. The first are named.
+fn memory(one: &[(u64, Vec<u8>)], other: &[(u64, Vec<u8>)], named: &mut Vec<Bytes>) -> u64 {
     let mut differing = 0;
-    let mut differs = |address: u64| {
+    let mut differs = |address, golden, faulty| {
         differing += 1;
-        if addresses.len() < NAMED {
-            addresses.push(address);
+        if named.len() < NAMED {
+            named.push(Bytes {
+                address,
+                golden,
+                faulty,
+            });
         }
     };
     let (one, other) = (pages(one), pages(other));
-    for (&page, bytes) in &one {
-        match other.get(&page) {
-            Some(others) if others == bytes => {}
-            Some(others) => {
-                let pairs = bytes.iter().zip(*others).enumerate();
-                let places = pairs.filter(|(_, (one, other))| one != other);
-                places.for_each(|(at, _)| differs(page + at as u64));
+    let numbers: BTreeSet<u64> = one.keys().chain(other.keys()).copied().collect();
+    for page in numbers {
+        let (one, other) = (one.get(&page), other.get(&page));
+        if one == other {
+            continue;
+        }
+        for at in 0..PAGE {
+            let [golden, faulty] = [one, other].map(|bytes| bytes?.get(at).copied());
+            if golden != faulty {
+                differs(page + at as u64, golden, faulty);
             }
-            None => (0..PAGE as u64).for_each(|at| differs(page + at)),
         }
     }
-    let only = other.keys().filter(|page| !one.contains_key(page));
-    only.for_each(|page| (0..PAGE as u64).for_each(|at| differs(page + at)));
     differing
 }
 
@@ -276,8 +318,14 @@ mod tests {
         changed[5] = 1;
         let one = [(0x1000, page(0)), (0x3000, page(0))];
         let other = [(0x1000, changed)];
-        let mut addresses = Vec::new();
-        assert_eq!(memory(&one, &other, &mut addresses), 1 + PAGE as u64);
-        assert_eq!(addresses[..2], [0x1005, 0x3000]);
+        let mut bytes = Vec::new();
+        assert_eq!(memory(&one, &other, &mut bytes), 1 + PAGE as u64);
+        let byte = |address, golden, faulty| Bytes {
+            address,
+            golden,
+            faulty,
+        };
+        assert_eq!(bytes[0], byte(0x1005, Some(0), Some(1)));
+        assert_eq!(bytes[1], byte(0x3000, Some(0), None));
     }
 }

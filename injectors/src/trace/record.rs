@@ -6,11 +6,10 @@ use fits_tracer::process::Mapping;
 use fits_tracer::ptrace::Registers;
 use serde::{Deserialize, Serialize};
 
+use crate::drive::state::State;
+
 /// More writable memory than this is not compared.
 const MEMORY_LIMIT: u64 = 256 << 20;
-
-/// Which components of the vector state are initial: no state of its own.
-const XSTATE_HEADER: std::ops::Range<usize> = 512..520;
 
 /// How far to look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,13 +43,11 @@ impl TraceOptions {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Instructions retired since the moment.
-    pub distance: u64,
-    /// General registers of the thread.
-    pub registers: Registers,
-    /// Its x87, vector and mask registers, as the kernel lays them out.
-    pub vectors: Vec<u8>,
+    pub(crate) distance: u64,
+    /// All registers of the thread.
+    pub(crate) state: State,
     /// All writable memory: address and contents. `None`: there is too much of it.
-    pub memory: Option<Vec<(u64, Vec<u8>)>>,
+    pub(crate) memory: Option<Vec<(u64, Vec<u8>)>>,
 }
 
 /// What a thread did from a moment on.
@@ -128,10 +125,7 @@ pub fn record(
 }
 
 fn snapshot(live: &Live, registers: Registers, distance: u64) -> Result<Snapshot, BackendError> {
-    let mut vectors = live.xstate()?.bytes().to_vec();
-    if let Some(header) = vectors.get_mut(XSTATE_HEADER) {
-        header.fill(0);
-    }
+    let xstate = live.xstate()?;
     let mappings = live.mappings()?;
     let writable = || mappings.iter().filter(|one| one.write && one.read);
     let bytes: u64 = writable().map(|one| one.end - one.start).sum();
@@ -143,8 +137,7 @@ fn snapshot(live: &Live, registers: Registers, distance: u64) -> Result<Snapshot
     };
     Ok(Snapshot {
         distance,
-        registers,
-        vectors,
+        state: State { registers, xstate },
         memory: (bytes <= MEMORY_LIMIT).then(|| writable().filter_map(contents).collect()),
     })
 }

@@ -9,8 +9,11 @@ use fits_stats::symbols::{Location, locate_all};
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 use serde::{Deserialize, Serialize};
 
-use super::divergence::{Divergence, Parting, compare};
+use super::divergence::{Divergence, compare};
 use super::record::Recording;
+
+/// Instructions that are shown from the moment on.
+const AROUND: usize = 16;
 
 /// An instruction of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,9 +24,15 @@ pub struct Line {
     pub text: String,
     /// Function and source line, as far as they are known.
     pub place: String,
+    /// The function alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
+    /// `file:line` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
-/// The paths of a [`Parting`] as lines.
+/// Two paths as lines: up to where they part, and from there on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lines {
     /// The last common instructions.
@@ -41,18 +50,34 @@ pub struct Trace {
     pub divergence: Divergence,
     /// The instructions around the parting; absent if the paths don't part.
     pub lines: Option<Lines>,
+    /// The instructions around the moment: those that the golden run executed before it, if that was seen, and both runs' from there on.
+    #[serde(default)]
+    pub around: Option<Lines>,
 }
 
 impl Trace {
-    /// Compares two recordings.
+    /// Compares two recordings. `before` is the way of the golden run to the moment, as far as it was seen.
     #[must_use]
-    pub fn of(golden: &Recording, faulty: &Recording) -> Self {
+    pub fn of(golden: &Recording, faulty: &Recording, before: &[u64]) -> Self {
         let divergence = compare(golden, faulty);
-        let lines = divergence
-            .first
-            .as_ref()
-            .map(|parting| lines(parting, golden));
-        Self { divergence, lines }
+        let modules = modules(golden);
+        let lines = divergence.first.as_ref().map(|parting| {
+            lines_of(
+                &modules,
+                &parting.common,
+                &parting.golden_path,
+                &parting.faulty_path,
+            )
+        });
+        let first = |recording: &Recording| -> Vec<u64> {
+            let path = recording.path.iter().take(AROUND);
+            path.map(|&(pc, _)| pc).collect()
+        };
+        Self {
+            around: Some(lines_of(&modules, before, &first(golden), &first(faulty))),
+            lines,
+            divergence,
+        }
     }
 
     /// As paragraphs for a terminal.
@@ -62,31 +87,31 @@ impl Trace {
     }
 }
 
-/// Finds text and place of the instructions around a parting.
-#[must_use]
-pub fn lines(parting: &Parting, recording: &Recording) -> Lines {
-    let modules = modules(recording);
+/// Finds text and place of instructions.
+fn lines_of(modules: &[Module], common: &[u64], golden: &[u64], faulty: &[u64]) -> Lines {
     let each = |pcs: &[u64]| {
-        let bytes: Vec<Vec<u8>> = pcs.iter().map(|&pc| bytes(&modules, pc)).collect();
+        let bytes: Vec<Vec<u8>> = pcs.iter().map(|&pc| bytes(modules, pc)).collect();
         let places: Vec<(u64, &[u8])> = pcs
             .iter()
             .zip(&bytes)
             .map(|(&pc, bytes)| (pc, bytes.as_slice()))
             .collect();
-        let located = locate_all(&modules, &places);
+        let located = locate_all(modules, &places);
         let lines = places.iter().zip(located);
         lines
             .map(|(&(pc, bytes), location)| Line {
                 pc,
                 text: text(pc, bytes),
                 place: place(&location),
+                symbol: location.symbol.map(|name| name.to_string()),
+                source: location.source.map(|place| place.to_string()),
             })
             .collect()
     };
     Lines {
-        common: each(&parting.common),
-        golden: each(&parting.golden_path),
-        faulty: each(&parting.faulty_path),
+        common: each(common),
+        golden: each(golden),
+        faulty: each(faulty),
     }
 }
 
@@ -193,6 +218,7 @@ fn write_lines(text: &mut String, run: &str, lines: &[Line]) -> std::fmt::Result
             pc,
             text: what,
             place,
+            ..
         } = line;
         writeln!(text, "  {run:<6} {pc:#14x}  {what:<40} {place}")?;
     }

@@ -2,8 +2,10 @@
 
 use std::fmt::{self, Display, Write as _};
 
-/// Text with the characters escaped that mean something in HTML.
-pub(super) struct Escaped<'a>(pub(super) &'a str);
+/// Text with the characters escaped that mean something in HTML. What cannot be seen, or changes the direction of what
+/// comes after it, is shown as `\\u{…}`.
+#[derive(Debug)]
+pub struct Escaped<'a>(pub &'a str);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -13,18 +15,27 @@ impl Display for Escaped<'_> {
             '>' => f.write_str("&gt;"),
             '"' => f.write_str("&quot;"),
             '\'' => f.write_str("&#39;"),
+            '\n' | '\t' => f.write_char(c),
+            _ if c.is_control() || is_format(c) => write!(f, "{}", c.escape_unicode()),
             other => f.write_char(other),
         })
     }
 }
 
+/// Characters that change how others are shown, and show nothing themselves.
+fn is_format(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 /// JSON that can stand inside a `<script>` element.
-pub(super) fn script_json(value: &serde_json::Value) -> String {
+#[must_use]
+pub fn script_json(value: &serde_json::Value) -> String {
     value.to_string().replace('<', "\\u003c")
 }
 
 /// A cell of a table.
-pub(super) enum Cell {
+#[derive(Debug)]
+pub enum Cell {
     /// Text.
     Text(String),
     /// Text in the fixed-width font.
@@ -52,11 +63,14 @@ pub(super) enum Cell {
 }
 
 /// A table whose columns can be sorted by buttons in its head.
-pub(super) struct Table<'a> {
-    pub(super) caption: &'a str,
+#[derive(Debug)]
+pub struct Table<'a> {
+    /// What it shows.
+    pub caption: &'a str,
     /// Title, and whether it is a column of numbers.
-    pub(super) columns: &'a [(&'a str, bool)],
-    pub(super) rows: Vec<Vec<Cell>>,
+    pub columns: &'a [(&'a str, bool)],
+    /// Its rows, with a cell for each column.
+    pub rows: Vec<Vec<Cell>>,
 }
 
 impl Display for Table<'_> {
@@ -115,7 +129,8 @@ impl Display for Cell {
 }
 
 /// A share of a whole from 0 to 1 in per cent.
-pub(super) fn percent_text(share: f64) -> String {
+#[must_use]
+pub fn percent_text(share: f64) -> String {
     match share * 100.0 {
         0.0 => "0 %".to_owned(),
         small if small < 0.05 => "&lt; 0.1 %".to_owned(),
@@ -124,10 +139,23 @@ pub(super) fn percent_text(share: f64) -> String {
 }
 
 /// A part of a whole, 0 if there is no whole.
-pub(super) fn ratio(part: u64, whole: u64) -> f64 {
+#[must_use]
+pub fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0
     } else {
         part as f64 / whole as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Escaped;
+
+    #[test]
+    fn nothing_gets_out_of_a_text() {
+        let text = "<b a='\"'>&\u{202e}\0\u{1b}[1m\n";
+        let shown = "&lt;b a=&#39;&quot;&#39;&gt;&amp;\\u{202e}\\u{0}\\u{1b}[1m\n";
+        assert_eq!(Escaped(text).to_string(), shown);
     }
 }

@@ -1,9 +1,9 @@
-//! The frame of the page: head, navigation, summary, and the sections in their order.
+//! A golden run's page: its summary, and the sections in their order.
 
 use std::fmt::Write as _;
 
 use super::data::Data;
-use super::html::Escaped;
+use super::shell::{Facts, Page, Section, warning};
 use super::{code, figures, memory, tables};
 use crate::summary::{end_sentence, grouped};
 use crate::write::{ExitSummary, Summary};
@@ -13,78 +13,40 @@ const SCRIPT: &str = include_str!("page.js");
 
 /// The whole page.
 pub(super) fn page(data: &Data) -> String {
-    let title = format!("Golden run of {}", data.summary.program);
+    let section = |id, title, body| Section { id, title, body };
     let sections = [
-        ("code", "Code", code::section(data)),
-        ("bits", "Register bits", bits_section(data)),
-        (
+        section("code", "Code", code::section(data)),
+        section("bits", "Register bits", bits_section(data)),
+        section(
             "registers",
             "Registers and lifetimes",
             tables::registers(data),
         ),
-        ("histograms", "Distributions", figures::section(data)),
-        ("memory", "Memory", memory::section(data)),
-        ("blocks", "Basic blocks", tables::blocks(data)),
-        ("mix", "Instruction mix", tables::mix(data)),
-        ("syscalls", "System calls", tables::syscalls(data)),
+        section("histograms", "Distributions", figures::section(data)),
+        section("memory", "Memory", memory::section(data)),
+        section("blocks", "Basic blocks", tables::blocks(data)),
+        section("mix", "Instruction mix", tables::mix(data)),
+        section("syscalls", "System calls", tables::syscalls(data)),
     ];
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    let _ = write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <a class=\"skip\" href=\"#summary\">Skip to the content</a>\n{}",
-        Escaped(&title),
-        navigation(&sections),
-    );
-    let _ = write!(out, "<main>\n{}", header(&data.summary));
-    let _ = write!(out, "{}", summary_section(data));
-    for (id, title, body) in &sections {
-        let _ = write!(
-            out,
-            "<section id=\"{id}\" aria-labelledby=\"{id}-title\">\
-             <h2 id=\"{id}-title\">{title}</h2>\n{body}\n</section>\n"
-        );
-    }
-    let _ = write!(
-        out,
-        "</main>\n<footer><p>Written by fits {}.</p></footer>\n\
-         <script type=\"application/json\" id=\"data\">{}</script>\n<script>\n{SCRIPT}</script>\n\
-         </body>\n</html>\n",
-        Escaped(&data.summary.version),
-        code::embedded(data),
-    );
-    out
-}
-
-fn navigation(sections: &[(&str, &str, String)]) -> String {
-    let mut out = "<nav aria-label=\"Sections\"><p class=\"brand\">fits</p><ul>\
-                   <li><a href=\"#summary\">Summary</a></li>"
-        .to_owned();
-    for (id, title, _) in sections {
-        let _ = write!(out, "<li><a href=\"#{id}\">{title}</a></li>");
-    }
-    out.push_str("</ul><button type=\"button\" id=\"theme\">Change to dark</button></nav>\n");
-    out
-}
-
-fn header(summary: &Summary) -> String {
+    let summary = &data.summary;
     let program = &summary.program;
-    let name = program.rsplit('/').next().unwrap_or(program);
     let mut command = vec![program.as_str()];
     command.extend(summary.arguments.iter().skip(1).map(String::as_str));
     let good = matches!(summary.exit, ExitSummary::Exited { .. }) && summary.complete;
-    let class = if good { "end" } else { "end bad" };
-    format!(
-        "<header><p class=\"kicker\">Golden run</p><h1>{}</h1>\n\
-         <p class=\"command\"><code>{}</code></p>\n<p class=\"{class}\">{}</p></header>\n",
-        Escaped(name),
-        Escaped(&command.join(" ")),
-        Escaped(&capitalised(&end_sentence(&summary.exit))),
-    )
+    let page = Page {
+        title: &format!("Golden run of {program}"),
+        kicker: "Golden run",
+        heading: program.rsplit('/').next().unwrap_or(program),
+        command: &command.join(" "),
+        end: (&capitalised(&end_sentence(&summary.exit)), good),
+        summary_html: &summary_section(data),
+        sections: &sections,
+        data: Some(&code::embedded(data)),
+        style: STYLE,
+        script: SCRIPT,
+        version: &summary.version,
+    };
+    page.to_html()
 }
 
 fn capitalised(sentence: &str) -> String {
@@ -95,20 +57,12 @@ fn capitalised(sentence: &str) -> String {
 
 fn summary_section(data: &Data) -> String {
     let summary = &data.summary;
-    let mut out = "<section id=\"summary\" tabindex=\"-1\" aria-label=\"Summary\">\n".to_owned();
+    let mut out = String::new();
     if let Some(reason) = &summary.incomplete {
-        let _ = writeln!(
-            out,
-            "<p class=\"warning\"><strong>Incomplete:</strong> {}</p>",
-            Escaped(reason)
-        );
+        out.push_str(&warning("Incomplete", reason));
     }
-    for warning in &summary.warnings {
-        let _ = writeln!(
-            out,
-            "<p class=\"warning\"><strong>Warning:</strong> {}</p>",
-            Escaped(warning)
-        );
+    for sentence in &summary.warnings {
+        out.push_str(&warning("Warning", sentence));
     }
     let figures = [
         ("instruction", " retired", summary.instructions),
@@ -128,15 +82,12 @@ fn summary_section(data: &Data) -> String {
         let _ = write!(out, "<div><dt>{what}{s}{how}</dt><dd>{number}</dd></div>");
     }
     let _ = write!(out, "</dl>\n{}", facts(summary));
-    out.push_str("</section>\n");
     out
 }
 
 fn facts(summary: &Summary) -> String {
-    let mut out = "<dl class=\"facts\">".to_owned();
-    let mut fact = |title: &str, text: &str| {
-        let _ = write!(out, "<div><dt>{title}</dt><dd>{}</dd></div>", Escaped(text));
-    };
+    let mut facts = Facts::default();
+    let mut fact = |title: &str, text: &str| facts.add(title, text);
     fact(
         "Backend and level",
         &format!("{}, {}", summary.backend.name(), summary.level.name()),
@@ -164,10 +115,9 @@ fn facts(summary: &Summary) -> String {
     fact("SHA-256 of the program", &summary.program_sha256);
     for output in &summary.outputs {
         let text = format!("{} bytes, SHA-256 {}", grouped(output.bytes), output.sha256);
-        fact(&format!("Output {}", Escaped(&output.name)), &text);
+        fact(&format!("Output {}", output.name), &text);
     }
-    out.push_str("</dl>\n");
-    out
+    facts.to_html()
 }
 
 fn time(summary: &Summary) -> String {

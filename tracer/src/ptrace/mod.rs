@@ -5,8 +5,10 @@
 //! - `task`: [`Stopped`], on which every request is made, and which resuming eats.
 //! - `memory`: [`Memory`] of a traced process.
 //! - `xstate`: [`XState`], a view of x87, vector and mask registers.
+//! - `general`: general registers by number.
 //! - `remote`: system calls executed by a stopped thread on our behalf.
 
+mod general;
 mod memory;
 mod remote;
 mod stop;
@@ -15,6 +17,7 @@ mod sys;
 mod task;
 mod xstate;
 
+pub use general::general;
 pub use memory::Memory;
 pub use stop::{Event, Stop, Waited};
 pub use sys::{Options, Registers, SigInfo, SyscallStop, trace_me};
