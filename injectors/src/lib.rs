@@ -6,6 +6,7 @@
 //! - [`bits`]: [`bits::Bits`], a value or a mask of up to 512 bits.
 //! - [`trace`]: what a fault did to the path and the state of its thread.
 //! - [`experiment`]: a program run with faults in a sandbox, and what became of it.
+//! - [`report`]: results of experiments as a page for the browser.
 //! - [`campaign`]: very many experiments with one program.
 
 pub mod bits;
@@ -13,5 +14,6 @@ pub mod campaign;
 pub mod drive;
 pub mod experiment;
 pub mod fault;
+pub mod report;
 pub mod resolve;
 pub mod trace;

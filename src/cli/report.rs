@@ -1,17 +1,20 @@
-//! `fits report`: a golden folder as one HTML page.
+//! `fits report`: a golden run, or a list of experiments, as one HTML page.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use fits_injectors::experiment::record::FILE;
 
 use super::CliError;
 
-/// Make one self-contained HTML page of a golden run
+/// Make one self-contained HTML page of a golden run or of experiments
 ///
-/// Summary, annotated disassembly with counts, registers bit by bit, lifetimes, histograms, memory map. The page needs no network.
+/// Of a golden run: summary, annotated disassembly with counts, registers bit by bit, lifetimes, histograms, memory map. Of experiments
+/// (a folder of fits inject --out): each with its fault, its outcome and where outputs differ; with --trace, what golden and faulty run
+/// executed, side by side. The page needs no network.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// The folder of the run
+    /// The folder of the run, or of the experiments
     #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     folder: PathBuf,
     /// Where to write the page [default: DIR/report.html]
@@ -20,7 +23,11 @@ pub(crate) struct ReportArgs {
 }
 
 pub(crate) fn run(args: &ReportArgs) -> Result<u8, CliError> {
-    let page = fits_stats::report::render(&args.folder)?;
+    let page = if args.folder.join(FILE).is_file() {
+        fits_injectors::report::render(&args.folder)?
+    } else {
+        fits_stats::report::render(&args.folder)?
+    };
     let path = args
         .output
         .clone()

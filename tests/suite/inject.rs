@@ -511,3 +511,36 @@ fn a_trace_tells_where_the_path_parts_and_what_differs() {
         Some(100)
     );
 }
+
+#[test]
+fn experiments_become_a_page() {
+    let place = Place::new();
+    let words = [
+        "--trace", "--out", "out-page", "--fault", SUM, "--", "./prog", "check",
+    ];
+    place.inject(&words);
+    let output = place.fits(&["report", "out-page"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "out-page/report.html\n"
+    );
+    let page = fs::read_to_string(place.path("out-page/report.html")).unwrap();
+    // The line of the source in which the fault comes, the one before it, and where the wrong path leads.
+    for line in [
+        "for (int i = 0; i &lt; n; i++) s += v[i];",
+        "int s = sum(values, 100);",
+        "void complain(void)",
+    ] {
+        assert!(page.contains(line), "{line}");
+    }
+    // Both outputs, from the first byte that differs.
+    assert!(page.contains("sum <mark>4</mark>") && page.contains("sum <mark>i</mark>"));
+    assert!(page.contains("Before</dt><dd><code>0x0<mark>2</mark>"));
+    let damaged = place.path("out-page/experiments.json");
+    fs::write(damaged, "{\"schema\": 2}").unwrap();
+    let output = place.fits(&["report", "out-page"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("format 2"));
+}

@@ -21,3 +21,4 @@ pub mod worker;
 
 pub use locate::locate;
 pub use sandbox::{Exceeded, SandboxError};
+pub(crate) use text::told;

@@ -16,8 +16,8 @@ use super::worker::Setup;
 use crate::trace::TraceOptions;
 
 /// Folders of the store.
-const GOLDEN: &str = "golden";
-const FAULTY: &str = "faulty";
+pub(crate) const GOLDEN: &str = "golden";
+pub(crate) const FAULTY: &str = "faulty";
 
 /// Whether to leave the host's namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

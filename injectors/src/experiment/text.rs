@@ -121,7 +121,8 @@ fn place(site: &Site) -> String {
     }
 }
 
-fn told(end: &EndRecord) -> String {
+/// How a program ended, in words.
+pub(crate) fn told(end: &EndRecord) -> String {
     match end {
         EndRecord::Exited { status } => format!("exit status {status}"),
         EndRecord::Limit { limit } if limit == "cpu" => "ended for its processor time".to_owned(),

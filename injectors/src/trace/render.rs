@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 
 use fits_stats::model::{Module, Segment};
 use fits_stats::symbols::{Location, locate_all};
-use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
+use fits_stats::write::instruction_text;
+use iced_x86::{Decoder, DecoderOptions};
 use serde::{Deserialize, Serialize};
 
 use super::divergence::{Divergence, compare};
@@ -157,12 +158,10 @@ fn bytes(modules: &[Module], pc: u64) -> Vec<u8> {
 }
 
 fn text(pc: u64, bytes: &[u8]) -> String {
-    let mut text = String::new();
-    if !bytes.is_empty() {
-        let instruction = Decoder::with_ip(64, bytes, pc, DecoderOptions::NONE).decode();
-        IntelFormatter::new().format(&instruction, &mut text);
+    if bytes.is_empty() {
+        return String::new();
     }
-    text
+    instruction_text(&Decoder::with_ip(64, bytes, pc, DecoderOptions::NONE).decode())
 }
 
 fn place(location: &Location) -> String {

@@ -7,6 +7,9 @@ use super::html::Escaped;
 const STYLE: &str = include_str!("shell.css");
 const SCRIPT: &str = include_str!("shell.js");
 
+/// Nothing is fetched.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+
 /// A section of a page.
 #[derive(Clone, Debug)]
 pub struct Section {
@@ -60,7 +63,8 @@ impl Page<'_> {
             out,
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n<title>{}</title>\n\
              <style>\n{STYLE}{}</style>\n</head>\n<body>\n\
              <a class=\"skip\" href=\"#summary\">Skip to the content</a>\n{}",
             Escaped(self.title),
