@@ -27,9 +27,9 @@ pub(super) fn section(divergence: &Divergence) -> String {
          <th scope=\"col\">Bytes of memory</th></tr></thead><tbody>\n"
     );
     for state in &divergence.states {
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<tr><th scope=\"row\" class=\"num\">{}</th><td>{}</td><td class=\"num\">{}</td><td>{}</td></tr>\n",
+            "<tr><th scope=\"row\" class=\"num\">{}</th><td>{}</td><td class=\"num\">{}</td><td>{}</td></tr>",
             grouped(state.distance),
             registers(state),
             grouped(state.vector_bytes),
