@@ -128,6 +128,24 @@ impl GoldenFolder {
     pub fn rows(&self, name: &str, columns: &[&str]) -> Result<Rows, FolderError> {
         Rows::open(self.path.join(name), columns)
     }
+
+    /// All rows of one of the CSV files, which must have these columns; none if the folder's level does not fill it.
+    pub fn load<T>(
+        &self,
+        name: &str,
+        columns: &[&str],
+        parse: impl Fn(&Fields) -> Result<T, FolderError>,
+    ) -> Result<Vec<T>, FolderError> {
+        let mut all = Vec::new();
+        if self.has(name) {
+            let mut rows = self.rows(name, columns)?;
+            let mut row = ByteRecord::new();
+            while rows.next(&mut row)? {
+                all.push(parse(&Fields::new(&rows, &row))?);
+            }
+        }
+        Ok(all)
+    }
 }
 
 fn read_summary(folder: &Path) -> Result<Summary, FolderError> {
@@ -214,6 +232,52 @@ impl Rows {
             csv::ErrorKind::Io(source) => FolderError::Io { path, source },
             _ => FolderError::Malformed { path, why: text },
         }
+    }
+}
+
+/// The fields of a row by column.
+#[derive(Clone, Copy)]
+pub struct Fields<'a> {
+    rows: &'a Rows,
+    row: &'a ByteRecord,
+}
+
+impl<'a> Fields<'a> {
+    /// Those of the row that was read last.
+    pub fn new(rows: &'a Rows, row: &'a ByteRecord) -> Self {
+        Fields { rows, row }
+    }
+
+    /// A text.
+    pub fn text(&self, column: usize) -> String {
+        String::from_utf8_lossy(&self.row[column]).into_owned()
+    }
+
+    /// A number, decimal or hexadecimal with `0x`.
+    pub fn number(&self, column: usize) -> Result<u64, FolderError> {
+        number(&self.row[column]).ok_or_else(|| self.malformed(&format!("column {}", column + 1)))
+    }
+
+    /// A number, or nothing.
+    pub fn optional_number(&self, column: usize) -> Result<Option<u64>, FolderError> {
+        if self.row[column].is_empty() {
+            Ok(None)
+        } else {
+            self.number(column).map(Some)
+        }
+    }
+
+    /// The error of a field in this row.
+    pub fn malformed(&self, column: &str) -> FolderError {
+        self.rows.malformed(column)
+    }
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
     }
 }
 

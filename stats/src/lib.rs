@@ -8,7 +8,7 @@
 //! - [`model`]: the result of a golden run.
 //! - [`symbols`], [`functions`]: modules, functions and source lines of addresses; code put together by function.
 //! - [`write`](mod@write), [`summary`]: the files of a golden run, and what the terminal shows of it.
-//! - [`folder`], [`compare`](mod@compare): golden folders read again, two of them compared.
+//! - [`folder`], [`listing`], [`compare`](mod@compare): golden folders read again, two of them compared.
 //! - [`report`]: a golden folder as a page for the browser.
 
 pub mod client;
@@ -18,6 +18,7 @@ pub mod facts;
 pub mod folder;
 pub mod frame;
 pub mod functions;
+pub mod listing;
 pub mod model;
 pub mod pictures;
 pub mod process;

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::data::{Data, InstructionRow, OperandBits};
+use super::data::{Data, OperandBits};
 use super::html::{Escaped, percent_text, ratio, script_json};
 use crate::facts::Access;
 use crate::functions::Function;
+use crate::listing::ListedInstruction;
 use crate::pictures::BitCount;
 use crate::summary::{grouped, readable_name};
 
@@ -140,7 +141,7 @@ fn function_json(data: &Data, function: &Function) -> Value {
 }
 
 /// The last two parts of the path and the line.
-fn short_source(row: &InstructionRow) -> &str {
+fn short_source(row: &ListedInstruction) -> &str {
     let cut = row.source.rmatch_indices('/').nth(1);
     cut.map_or(&row.source, |(at, _)| &row.source[at + 1..])
 }

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use csv::ByteRecord;
-use iced_x86::{Decoder, DecoderOptions, Instruction};
 
 use crate::facts::Access;
-use crate::folder::{FolderError, GoldenFolder, Rows};
-use crate::functions::{Function, Place, group};
+use crate::folder::{Fields, FolderError, GoldenFolder, Rows};
+use crate::functions::{Function, group};
+use crate::listing::{ListedInstruction, instructions};
 use crate::pictures::{BitCount, Pictures};
 use crate::write::Summary;
 
@@ -19,7 +19,7 @@ pub(super) const MAX_FUNCTIONS: usize = 400;
 /// Everything that the page shows.
 pub(super) struct Data {
     pub(super) summary: Summary,
-    pub(super) instructions: Vec<InstructionRow>,
+    pub(super) instructions: Vec<ListedInstruction>,
     /// All functions, the ones with the most executions first.
     pub(super) functions: Vec<Function>,
     /// How many of the functions are listed on the page.
@@ -33,18 +33,6 @@ pub(super) struct Data {
     pub(super) pages: Vec<PageRow>,
     pub(super) syscalls: Vec<SyscallRow>,
     pub(super) histograms: Vec<HistogramRows>,
-}
-
-pub(super) struct InstructionRow {
-    pub(super) pc: u64,
-    pub(super) module: String,
-    pub(super) offset: Option<u64>,
-    pub(super) symbol: String,
-    pub(super) source: String,
-    pub(super) bytes: String,
-    pub(super) text: String,
-    pub(super) executions: u64,
-    instruction: Instruction,
 }
 
 pub(super) struct OperandBits {
@@ -92,8 +80,8 @@ pub(super) struct HistogramRows {
 impl Data {
     /// Reads all files of the folder.
     pub(super) fn load(folder: &GoldenFolder) -> Result<Self, FolderError> {
-        let instructions = load_instructions(folder)?;
-        let functions = group(instructions.iter().map(InstructionRow::place));
+        let instructions = instructions(folder)?;
+        let functions = group(instructions.iter().map(ListedInstruction::place));
         let listed = how_many_to_list(&functions);
         let mut data = Data {
             summary: folder.summary().clone(),
@@ -152,19 +140,6 @@ impl Data {
     }
 }
 
-impl InstructionRow {
-    fn place(&self) -> Place<'_> {
-        Place {
-            pc: self.pc,
-            offset: self.offset,
-            module: &self.module,
-            symbol: &self.symbol,
-            instruction: &self.instruction,
-            executions: self.executions,
-        }
-    }
-}
-
 /// The functions with the most executions, as many as fit the page; at least one.
 fn how_many_to_list(functions: &[Function]) -> usize {
     let mut instructions = 0;
@@ -175,103 +150,9 @@ fn how_many_to_list(functions: &[Function]) -> usize {
     fits.count().max(1).min(functions.len())
 }
 
-/// The fields of a row by column.
-struct Fields<'a> {
-    rows: &'a Rows,
-    row: &'a ByteRecord,
-}
-
-impl Fields<'_> {
-    fn text(&self, column: usize) -> String {
-        String::from_utf8_lossy(&self.row[column]).into_owned()
-    }
-
-    fn number(&self, column: usize) -> Result<u64, FolderError> {
-        number(&self.row[column])
-            .ok_or_else(|| self.rows.malformed(&format!("column {}", column + 1)))
-    }
-
-    fn optional_number(&self, column: usize) -> Result<Option<u64>, FolderError> {
-        if self.row[column].is_empty() {
-            Ok(None)
-        } else {
-            self.number(column).map(Some)
-        }
-    }
-}
-
-/// Decimal, or hexadecimal with `0x`.
-fn number(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
-    match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
-    }
-}
-
-/// Reads a whole file; none if its level does not fill it.
-fn load<T>(
-    folder: &GoldenFolder,
-    name: &str,
-    columns: &[&str],
-    parse: impl Fn(&Fields) -> Result<T, FolderError>,
-) -> Result<Vec<T>, FolderError> {
-    let mut all = Vec::new();
-    if folder.has(name) {
-        let mut rows = folder.rows(name, columns)?;
-        let mut row = ByteRecord::new();
-        while rows.next(&mut row)? {
-            all.push(parse(&Fields {
-                rows: &rows,
-                row: &row,
-            })?);
-        }
-    }
-    Ok(all)
-}
-
-fn load_instructions(folder: &GoldenFolder) -> Result<Vec<InstructionRow>, FolderError> {
-    let columns = [
-        "pc",
-        "module",
-        "offset",
-        "symbol",
-        "source",
-        "bytes",
-        "mnemonic",
-        "text",
-        "executions",
-    ];
-    let mut instructions = load(folder, "instructions.csv", &columns, |row| {
-        let (pc, bytes) = (row.number(0)?, row.text(5));
-        let instruction = decode(pc, &bytes).ok_or_else(|| row.rows.malformed("column bytes"))?;
-        Ok(InstructionRow {
-            pc,
-            module: row.text(1),
-            offset: row.optional_number(2)?,
-            symbol: row.text(3),
-            source: row.text(4),
-            bytes,
-            text: row.text(7),
-            executions: row.number(8)?,
-            instruction,
-        })
-    })?;
-    instructions.sort_by_key(|row| row.pc);
-    Ok(instructions)
-}
-
-fn decode(pc: u64, bytes: &str) -> Option<Instruction> {
-    let code: Option<Vec<u8>> = (0..bytes.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(bytes.get(at..at + 2)?, 16).ok())
-        .collect();
-    Some(Decoder::with_ip(64, &code?, pc, DecoderOptions::NONE).decode())
-}
-
 fn load_registers(folder: &GoldenFolder) -> Result<Vec<RegisterRow>, FolderError> {
     let columns = ["register", "reads", "writes", "live_fraction"];
-    load(folder, "registers.csv", &columns, |row| {
+    folder.load("registers.csv", &columns, |row| {
         Ok(RegisterRow {
             name: row.text(0),
             reads: row.number(1)?,
@@ -282,22 +163,17 @@ fn load_registers(folder: &GoldenFolder) -> Result<Vec<RegisterRow>, FolderError
 }
 
 fn load_blocks(folder: &GoldenFolder) -> Result<Vec<BlockRow>, FolderError> {
-    load(
-        folder,
-        "blocks.csv",
-        &["pc", "instructions", "executions"],
-        |row| {
-            Ok(BlockRow {
-                pc: row.number(0)?,
-                instructions: row.number(1)?,
-                executions: row.number(2)?,
-            })
-        },
-    )
+    folder.load("blocks.csv", &["pc", "instructions", "executions"], |row| {
+        Ok(BlockRow {
+            pc: row.number(0)?,
+            instructions: row.number(1)?,
+            executions: row.number(2)?,
+        })
+    })
 }
 
 fn load_mix(folder: &GoldenFolder) -> Result<Vec<(String, u64)>, FolderError> {
-    load(folder, "mix.csv", &["mnemonic", "executions"], |row| {
+    folder.load("mix.csv", &["mnemonic", "executions"], |row| {
         Ok((row.text(0), row.number(1)?))
     })
 }
@@ -311,7 +187,7 @@ fn load_pages(folder: &GoldenFolder) -> Result<Vec<PageRow>, FolderError> {
         "bytes_read",
         "bytes_written",
     ];
-    load(folder, "memory.csv", &columns, |row| {
+    folder.load("memory.csv", &columns, |row| {
         Ok(PageRow {
             page: row.number(0)?,
             region: row.text(1),
@@ -324,8 +200,7 @@ fn load_pages(folder: &GoldenFolder) -> Result<Vec<PageRow>, FolderError> {
 }
 
 fn load_syscalls(folder: &GoldenFolder) -> Result<Vec<SyscallRow>, FolderError> {
-    load(
-        folder,
+    folder.load(
         "syscalls.csv",
         &["number", "name", "calls", "errors"],
         |row| {
@@ -341,7 +216,7 @@ fn load_syscalls(folder: &GoldenFolder) -> Result<Vec<SyscallRow>, FolderError> 
 
 fn load_histograms(folder: &GoldenFolder) -> Result<Vec<HistogramRows>, FolderError> {
     let columns = ["histogram", "percentile", "value", "count"];
-    let rows = load(folder, "histograms.csv", &columns, |row| {
+    let rows = folder.load("histograms.csv", &columns, |row| {
         Ok((row.text(0), row.number(2)?, row.number(3)?))
     })?;
     let same = rows.chunk_by(|a, b| a.0 == b.0);
@@ -378,10 +253,7 @@ impl OperandReader {
             return Ok(None);
         }
         let first = self.row.clone();
-        let fields = Fields {
-            rows: &self.rows,
-            row: &first,
-        };
+        let fields = Fields::new(&self.rows, &first);
         let pc = fields.number(0)?;
         let mut operand = OperandBits {
             label: fields.text(1),
@@ -393,10 +265,7 @@ impl OperandReader {
             bits: Vec::new(),
         };
         while self.more && (0..4).all(|column| self.row[column] == first[column]) {
-            let fields = Fields {
-                rows: &self.rows,
-                row: &self.row,
-            };
+            let fields = Fields::new(&self.rows, &self.row);
             let bit = fields.number(4)? as usize;
             if bit >= 8 * crate::facts::MAX_OPERAND {
                 return Err(self.rows.malformed("column bit"));
