@@ -48,6 +48,30 @@ pub fn locate_all(modules: &[Module], places: &[(u64, &[u8])]) -> Vec<Location> 
     Symbols::default().locate_all(modules, places)
 }
 
+/// A section of a file that has a place in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// Its name: `.text`.
+    pub name: String,
+    /// Virtual addresses in the file, the end not included.
+    pub addresses: std::ops::Range<u64>,
+}
+
+/// The sections of a file that have a place in memory; none for what is no 64-bit ELF file, or has no section headers.
+#[must_use]
+pub fn sections(path: &Path) -> Vec<Section> {
+    let Some(elf) = ElfFile::open(path) else {
+        return Vec::new();
+    };
+    elf.sections()
+        .filter(|(_, header)| header.is_alloc())
+        .map(|(name, header)| Section {
+            name: name.to_owned(),
+            addresses: header.sh_addr..header.sh_addr.saturating_add(header.sh_size),
+        })
+        .collect()
+}
+
 /// What is known about the files of modules.
 #[derive(Default)]
 pub struct Symbols {

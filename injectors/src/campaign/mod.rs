@@ -2,8 +2,10 @@
 //!
 //! - [`mod@file`]: what is asked for.
 //! - [`point`]: a row of the plan.
+//! - [`statistics`]: sizes of samples, intervals, comparisons.
 //! - [`store`]: plan and results of a campaign in one database.
 
 pub mod file;
 pub mod point;
+pub mod statistics;
 pub mod store;
