@@ -1,14 +1,14 @@
 //! Runs of the translator: golden runs for the statistics process, and the start and end that all runs share.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fits_stats::client::StatsProcess;
 use fits_stats::model::Translated;
 use fits_stats::protocol::{Crash, Level};
 use fits_tracer::backend::{Backend, BackendError, Ended, Outcome, RunOptions};
 use fits_tracer::process::{
-    Command, CpuTime, Launched, end_forwarding, forward_signals, wake_every,
+    Command, CpuTime, Launched, end_forwarding, forward_signals,
 };
 use fits_tracer::ptrace::{Options, Stopped};
 
@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
             self.supervisor.kill_all();
         }
         end_forwarding();
-        let _ = wake_every(Duration::ZERO);
+        self.supervisor.hot.ticker = None;
         Ok(ended?)
     }
 

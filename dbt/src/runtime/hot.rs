@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use fits_stats::protocol::Message;
 use fits_stats::ring::Cursor;
 use fits_stats::template::UnitId;
-use fits_tracer::process::wake_every;
+use fits_tracer::process::Ticker;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::error::{Result, RuntimeError};
@@ -46,6 +46,8 @@ pub(super) struct Hot {
     /// Level `counts`: what the counters said at the last look.
     counts: Vec<u64>,
     pause: Duration,
+    /// Interrupts waiting.
+    pub(super) ticker: Option<Ticker>,
     due: Option<Instant>,
     /// Level `full`: chunks to pass over, and how many to pass over next time.
     skip: u32,
@@ -71,7 +73,7 @@ impl Supervisor<'_> {
             self.hot.pause = FIRST_PAUSE;
             self.hot.due = Some(Instant::now() + FIRST_PAUSE);
             // Without the timer units stay as they are.
-            let _ = wake_every(FIRST_PAUSE);
+            self.hot.ticker = Ticker::start(FIRST_PAUSE).ok();
         }
     }
 
@@ -84,7 +86,7 @@ impl Supervisor<'_> {
         let seen = self.counted();
         if self.join_hot_blocks(&seen)? == 0 {
             self.hot.pause = (self.hot.pause * 2).min(LAST_PAUSE);
-            let _ = wake_every(self.hot.pause);
+            self.hot.ticker = Ticker::start(self.hot.pause).ok();
         }
         self.hot.due = Some(Instant::now() + self.hot.pause);
         Ok(())

@@ -32,5 +32,5 @@ pub use maps::{Mapping, maps, parse_maps};
 pub use pids::PidPlan;
 pub use status::{Status, cpu_seconds, descendants, sleeps, status, thread_group};
 pub use sys::{
-    CpuTime, Ticker, end_forwarding, forward_signals, restore_signals, time_stamp, wake_every,
+    CpuTime, Ticker, end_forwarding, forward_signals, restore_signals, time_stamp,
 };

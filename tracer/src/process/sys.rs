@@ -206,37 +206,8 @@ pub fn forward_signals(target: Pid) -> Result<(), Errno> {
 
 extern "C" fn wake(_signal: i32) {}
 
-/// Wakes the calling process out of waiting every `interval`; a zero interval ends that. It uses the real-time interval timer, which
-/// children don't inherit, and its signal (`SIGALRM`), which from here on does nothing else.
-///
-/// # Errors
-/// The kernel's refusal.
-pub fn wake_every(interval: std::time::Duration) -> Result<(), Errno> {
-    let period = libc::timeval {
-        tv_sec: interval.as_secs() as libc::time_t,
-        tv_usec: libc::suseconds_t::from(interval.subsec_micros()),
-    };
-    let timer = libc::itimerval {
-        it_interval: period,
-        it_value: period,
-    };
-    // SAFETY: both structs are live locals; the handler does nothing at all. Without SA_RESTART it interrupts waiting.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = wake as *const () as usize;
-        let no_old = std::ptr::null_mut();
-        Errno::result(libc::sigaction(libc::SIGALRM, &raw const action, no_old))?;
-        Errno::result(libc::setitimer(
-            libc::ITIMER_REAL,
-            &raw const timer,
-            std::ptr::null_mut(),
-        ))?;
-    }
-    Ok(())
-}
-
 /// Interrupts the waiting of the thread that made it, at intervals, until it is dropped. Its signal is `SIGALRM`, which from here on does
-/// nothing else. Unlike [`wake_every`] it means one thread, so that several may have theirs.
+/// nothing else. Several threads may have theirs, and children inherit none.
 #[derive(Debug)]
 pub struct Ticker(libc::timer_t);
 
