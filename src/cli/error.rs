@@ -77,6 +77,7 @@ impl CliError {
             Self::Folder(_) | Self::Results(_) | Self::Compared(_) => exit_code::NOT_GOLDEN,
             Self::Usage(_) | Self::Session(SessionError::Wrong(_)) => exit_code::USAGE,
             Self::Session(SessionError::CannotRun(_)) => exit_code::CANNOT_RUN,
+            Self::Session(SessionError::NotReproducible(_)) => exit_code::NOT_REPRODUCIBLE,
             _ => exit_code::FAILED,
         }
     }

@@ -9,6 +9,7 @@ mod exact;
 mod faults;
 mod guests;
 mod hard_cases;
+mod inject_sandbox;
 mod inputs;
 mod known_failures;
 mod process;
@@ -24,6 +25,7 @@ fn trials() -> Result<Vec<Trial>, String> {
     trials.extend(exact::trials()?);
     trials.extend(faults::trials()?);
     trials.extend(behaviour::trials()?);
+    trials.extend(inject_sandbox::trials());
     Ok(trials)
 }
 

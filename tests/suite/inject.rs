@@ -196,7 +196,7 @@ fn a_comparison_of_the_users_own() {
 #[test]
 fn nothing_injected_is_masked() {
     let place = Place::new();
-    for (backend, isolate) in [("dbt", "on"), ("ptrace", "on"), ("dbt", "off")] {
+    for (backend, isolate) in [("dbt", "auto"), ("ptrace", "auto"), ("dbt", "off")] {
         let words = [
             "--backend",
             backend,
@@ -216,7 +216,12 @@ fn nothing_injected_is_masked() {
         let results = place.inject(&words);
         let record = &results.experiments[0];
         assert_eq!(record.outcome, Outcome::Masked, "{record:?}");
-        assert_eq!(results.isolation.namespaces, isolate == "on");
+        // That it works where it is allowed is tested in `inject_sandbox`.
+        let isolation = &results.isolation;
+        assert_eq!(
+            isolation.namespaces,
+            isolate == "auto" && isolation.why_not.is_none()
+        );
         assert_eq!(results.reference.reproducible, Some(true));
         assert_eq!(results.reference.outputs.len(), 3);
     }
@@ -270,6 +275,21 @@ fn wrong_input_is_refused_before_anything_runs() {
         125,
         "larger than --max-file",
     );
+}
+
+#[test]
+fn a_reference_run_can_be_limited() {
+    let place = Place::new();
+    let words = [
+        "--reference-limit",
+        "0.5",
+        "--fault",
+        SUM,
+        "--",
+        "sleep",
+        "60",
+    ];
+    place.refused(&words, 125, "longer than --reference-limit");
 }
 
 #[test]

@@ -5,6 +5,5 @@ mod compare;
 mod golden;
 mod hot_paths;
 mod inject;
-mod inject_sandbox;
 mod robust;
 mod stats_process;

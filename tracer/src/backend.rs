@@ -140,6 +140,11 @@ pub enum BackendError {
     /// The backend itself failed.
     #[error("the backend failed: {0}")]
     Engine(String),
+    /// Two runs of the program were not the same.
+    #[error(
+        "the program is not reproducible: {0}; fits golden --verify names the first thing that differs"
+    )]
+    NotReproducible(String),
     /// The program did something that the backend cannot carry out.
     #[error("{what} at {pc:#x} is not supported by the {backend} backend")]
     Unsupported {

@@ -7,9 +7,7 @@ use fits_stats::client::StatsProcess;
 use fits_stats::model::Translated;
 use fits_stats::protocol::{Crash, Level};
 use fits_tracer::backend::{Backend, BackendError, Ended, Outcome, RunOptions};
-use fits_tracer::process::{
-    Command, CpuTime, Launched, end_forwarding, forward_signals,
-};
+use fits_tracer::process::{Command, CpuTime, Launched, end_forwarding, forward_signals};
 use fits_tracer::ptrace::{Options, Stopped};
 
 use super::collector::Collector;

@@ -73,7 +73,7 @@ impl Engine for TranslatorEngine {
         for (one, again) in uncounted.iter_mut().zip(again) {
             match again {
                 Some(again) if again.pc == one.pc => one.arrivals = again.arrivals,
-                _ => return Err(BackendError::Engine(NOT_REPRODUCIBLE.to_owned())),
+                _ => return Err(BackendError::NotReproducible(NOT_REPRODUCIBLE.to_owned())),
             }
         }
         Ok(found)
@@ -100,7 +100,7 @@ impl Engine for TranslatorEngine {
 }
 
 const NOT_REPRODUCIBLE: &str =
-    "two runs of the program did not come to the same instruction: it is not reproducible";
+    "two runs of it did not come to the same instruction, so the moment cannot be found again";
 
 fn search(
     command: &Command,

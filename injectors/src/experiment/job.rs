@@ -135,6 +135,8 @@ pub enum Report {
     Experiment(Box<ExperimentReport>),
     /// The program cannot be run: one sentence.
     CannotRun(String),
+    /// Two runs were not the same: one sentence.
+    NotReproducible(String),
 }
 
 /// A run without faults.
@@ -217,6 +219,9 @@ pub fn carry_out(
         Ok(report) => Ok(report),
         Err(Failure::Backend(BackendError::Start(error))) => {
             Ok(Report::CannotRun(error.to_string()))
+        }
+        Err(Failure::Backend(error @ BackendError::NotReproducible(_))) => {
+            Ok(Report::NotReproducible(error.to_string()))
         }
         Err(failure) => Err(failure.to_string()),
     }
@@ -459,9 +464,8 @@ fn approach(
     match engine.reach_found(command, options, found)? {
         Reached::At(live) => Ok((live, Vec::new())),
         Reached::Ended(_) => {
-            let sentence =
-                "a second run did not come to the moment: the program is not reproducible";
-            Err(Failure::Other(sentence.to_owned()))
+            let what = "a second run of it did not come to the moment of the fault";
+            Err(BackendError::NotReproducible(what.to_owned()).into())
         }
     }
 }

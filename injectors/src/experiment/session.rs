@@ -68,6 +68,8 @@ pub struct Patience {
     pub cpu_seconds: f64,
     /// And so many seconds of wall time more.
     pub wall_seconds: f64,
+    /// Seconds of wall time for the reference run itself.
+    pub reference_seconds: Option<f64>,
     /// In place of the factor for processor time: as long as it takes for so many instructions.
     pub instructions: Option<u64>,
 }
@@ -78,6 +80,7 @@ impl Default for Patience {
             factor: 10.0,
             cpu_seconds: 1.0,
             wall_seconds: 10.0,
+            reference_seconds: None,
             instructions: None,
         }
     }
@@ -96,6 +99,9 @@ pub enum SessionError {
     /// The program cannot be run.
     #[error("{0}")]
     CannotRun(String),
+    /// Two runs of the program were not the same.
+    #[error("{0}")]
+    NotReproducible(String),
     /// What was asked for is wrong.
     #[error("{0}")]
     Wrong(String),
@@ -172,6 +178,7 @@ impl Session {
     fn ask(&mut self, job: &Job) -> Result<Report, SessionError> {
         match self.worker.request(job)? {
             Ok(Report::CannotRun(sentence)) => Err(SessionError::CannotRun(sentence)),
+            Ok(Report::NotReproducible(sentence)) => Err(SessionError::NotReproducible(sentence)),
             Ok(Report::Wrong(sentence)) => Err(SessionError::Wrong(sentence)),
             Ok(report) => Ok(report),
             Err(sentence) => Err(SessionError::Failed(sentence)),
@@ -188,13 +195,17 @@ impl Session {
     /// Those that the reference run gives; none without one.
     fn limits(&self) -> Limits {
         let Some(reference) = &self.reference else {
-            return Limits::default();
+            return Limits {
+                wall_seconds: self.manner.patience.reference_seconds,
+                ..Limits::default()
+            };
         };
         let Patience {
             factor,
             cpu_seconds,
             wall_seconds,
             instructions,
+            reference_seconds: _,
         } = self.manner.patience;
         let golden = reference.end.cpu.user + reference.end.cpu.system;
         let retired: u64 = self.instructions.iter().sum();
@@ -218,6 +229,10 @@ impl Session {
             let what = format!(
                 "it was ended for a limit ({exceeded:?}); see --max-processes and --max-memory"
             );
+            return Err(SessionError::Reference(what));
+        }
+        if report.end.how == HowEnded::WallLimit {
+            let what = "it took longer than --reference-limit allows".to_owned();
             return Err(SessionError::Reference(what));
         }
         if let HowEnded::Ended(Ended::Signaled { signal, .. }) = report.end.how {
@@ -382,9 +397,11 @@ impl Session {
         match self.ask(&Job::Experiment(Box::new(job))) {
             Ok(Report::Experiment(report)) => self.judged(number, texts, *report, keep.as_deref()),
             Ok(other) => Err(unexpected(&other)),
-            Err(SessionError::Failed(sentence) | SessionError::CannotRun(sentence)) => {
-                Ok(blank(number, texts, Outcome::Invalid, sentence))
-            }
+            Err(
+                SessionError::Failed(sentence)
+                | SessionError::CannotRun(sentence)
+                | SessionError::NotReproducible(sentence),
+            ) => Ok(blank(number, texts, Outcome::Invalid, sentence)),
             Err(error) => Err(error),
         }
     }

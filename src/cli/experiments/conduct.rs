@@ -51,6 +51,8 @@ pub(crate) struct Conduct {
     pub(crate) hang_floor: f64,
     /// The time of so many instructions, in place of the factor.
     pub(crate) hang_instructions: Option<u64>,
+    /// Seconds of wall time for the reference run.
+    pub(crate) reference_limit: Option<f64>,
     /// Whether runs leave the host's namespaces.
     pub(crate) isolate: Isolate,
     /// Further folders that runs may write to.
@@ -150,6 +152,7 @@ impl Conduct {
                 factor: self.hang_factor,
                 cpu_seconds: self.hang_floor,
                 wall_seconds: 10.0 * self.hang_floor,
+                reference_seconds: self.reference_limit,
                 instructions: self.hang_instructions,
             },
             checks: Checks {

@@ -38,6 +38,9 @@ pub(crate) fn command(conduct: &Conduct, input: Option<&str>, faults: &[String])
             flag(name, value.to_string());
         }
     }
+    if let Some(seconds) = conduct.reference_limit {
+        flag("--reference-limit", seconds.to_string());
+    }
     for (name, value, usual) in [
         ("--hang-factor", conduct.hang_factor, 10.0),
         ("--hang-floor", conduct.hang_floor, 1.0),

@@ -1,16 +1,17 @@
 //! From the command line to results.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fits_injectors::experiment::locate;
 use fits_injectors::experiment::outcome::Outcome;
-use fits_injectors::experiment::record::{FILE, Record, Results, SCHEMA};
-use fits_injectors::experiment::session::{Session, blank};
+use fits_injectors::experiment::record::{Record, Results, SCHEMA};
+use fits_injectors::experiment::session::{Session, SessionError, blank};
 use fits_injectors::fault::Fault;
 
 use super::lists;
 use super::options::InjectArgs;
+use super::store::Store;
 use crate::cli::CliError;
 use crate::cli::experiments::conduct::{Conduct, working};
 use crate::cli::experiments::input::{self, StandardInput};
@@ -39,7 +40,7 @@ pub(super) fn run(args: &InjectArgs) -> Result<Results, CliError> {
     }
     let verify = args.verify_reference;
     let reference = reference::run(verify, &mut session, golden.as_ref(), &mut warnings)?;
-    let planned = moments::find(&conduct, args.seed, &mut session, &experiments)?;
+    let planned = plan(&conduct, args.seed, &mut session, &experiments)?;
     let mut records = Vec::new();
     for (number, (faults, planned)) in experiments.iter().zip(planned).enumerate() {
         records.push(experiment(
@@ -83,19 +84,43 @@ pub(super) fn run(args: &InjectArgs) -> Result<Results, CliError> {
     Ok(results)
 }
 
+/// The moments of the faults of each experiment, or why they cannot be found.
+fn plan(
+    conduct: &Conduct,
+    seed: u64,
+    session: &mut Session,
+    experiments: &[Vec<Fault>],
+) -> Result<Vec<Result<Vec<Planned>, String>>, CliError> {
+    match moments::find(conduct, seed, session, experiments) {
+        Ok(planned) => return Ok(planned.into_iter().map(Ok).collect()),
+        Err(CliError::Session(SessionError::NotReproducible(_))) => {}
+        Err(error) => return Err(error),
+    }
+    // One by one: others may be found.
+    let each = experiments.iter().map(|faults| {
+        match moments::find(conduct, seed, session, std::slice::from_ref(faults)) {
+            Ok(planned) => Ok(Ok(planned.into_iter().flatten().collect())),
+            Err(CliError::Session(SessionError::NotReproducible(sentence))) => Ok(Err(sentence)),
+            Err(error) => Err(error),
+        }
+    });
+    each.collect()
+}
+
 fn experiment(
     conduct: &Conduct,
     session: &mut Session,
     input: &StandardInput,
     number: usize,
     faults: &[Fault],
-    planned: Vec<Planned>,
+    planned: Result<Vec<Planned>, String>,
 ) -> Result<Record, CliError> {
     let typed: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    let all: Option<Vec<_>> = planned.into_iter().collect();
+    let all = planned.map(|planned| planned.into_iter().collect::<Option<Vec<_>>>());
     let mut record = match all {
-        Some(all) => session.experiment(number, all)?,
-        None => blank(
+        Ok(Some(all)) => session.experiment(number, all)?,
+        Err(sentence) => blank(number, typed.clone(), Outcome::Invalid, sentence),
+        Ok(None) => blank(
             number,
             typed.clone(),
             Outcome::NotReached,
@@ -113,58 +138,4 @@ fn experiment(
     record.replay = replay::command(conduct, input.flag.as_deref(), texts);
     record.faults = typed;
     Ok(record)
-}
-
-/// The folder where things are kept while experiments run: beside the wanted one, which it becomes in the end.
-struct Store {
-    folder: tempfile::TempDir,
-    out: Option<PathBuf>,
-}
-
-impl Store {
-    fn new(out: Option<&Path>) -> Result<Self, CliError> {
-        let Some(out) = out else {
-            let folder = tempfile::Builder::new().prefix("fits-inject-").tempdir();
-            let folder =
-                folder.map_err(CliError::file("make a folder in", &std::env::temp_dir()))?;
-            return Ok(Self { folder, out: None });
-        };
-        fits_stats::write::check_destination(out, fits_stats::write::Existing::Refuse)?;
-        let out = std::path::absolute(out).map_err(CliError::file("find", out))?;
-        let parent = out.parent().unwrap_or(Path::new("/"));
-        std::fs::create_dir_all(parent).map_err(CliError::file("make", parent))?;
-        let name = out.file_name().unwrap_or_default().to_string_lossy();
-        let folder = tempfile::Builder::new()
-            .prefix(&format!("{name}.partial-"))
-            .tempdir_in(parent)
-            .map_err(CliError::file("make a folder in", parent))?;
-        Ok(Self {
-            folder,
-            out: Some(out),
-        })
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// Gives the folder its name, or lets it go.
-    fn finish(self, results: &Results) -> Result<(), CliError> {
-        let Some(out) = self.out else { return Ok(()) };
-        let folder = self.folder.path();
-        for left in ["work", "captured", "faulty"] {
-            // Only private copies leave them.
-            let _ = std::fs::remove_dir_all(folder.join(left));
-        }
-        let file = folder.join(FILE);
-        std::fs::write(&file, results.to_json()).map_err(CliError::file("write", &file))?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(folder, mode).map_err(CliError::file("open up", folder))?;
-        // An empty folder of that name gives way.
-        let _ = std::fs::remove_dir(&out);
-        std::fs::rename(folder, &out).map_err(CliError::file("write", &out))?;
-        // It has another name now.
-        let _ = self.folder.keep();
-        Ok(())
-    }
 }

@@ -7,6 +7,7 @@ mod carry;
 mod lists;
 mod options;
 mod shorthand;
+mod store;
 
 use fits_injectors::experiment::outcome::Outcome;
 use fits_injectors::experiment::record::{FILE, Results};

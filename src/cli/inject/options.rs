@@ -92,6 +92,10 @@ pub(crate) struct InjectArgs {
     #[arg(long, value_name = "N", help_heading = "Outcome")]
     pub(crate) hang_instructions: Option<u64>,
 
+    /// Seconds of wall time that the run without faults may take; it is what everything else is measured by, so nothing limits it otherwise
+    #[arg(long, value_name = "SECONDS", value_parser = factor, help_heading = "Outcome")]
+    pub(crate) reference_limit: Option<f64>,
+
     /// Whether runs leave the host's namespaces; without, only a private copy of the working directory protects the host
     #[arg(long, value_enum, default_value_t = IsolateChoice::Auto, help_heading = "Sandbox")]
     pub(crate) isolate: IsolateChoice,
@@ -168,6 +172,7 @@ impl InjectArgs {
             hang_factor: self.hang_factor,
             hang_floor: self.hang_floor,
             hang_instructions: self.hang_instructions,
+            reference_limit: self.reference_limit,
             isolate: self.isolate.of_session(),
             writable: self.writable.clone(),
             max_processes: self.max_processes,

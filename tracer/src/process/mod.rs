@@ -31,6 +31,4 @@ pub use launch::{Launched, StartError};
 pub use maps::{Mapping, maps, parse_maps};
 pub use pids::PidPlan;
 pub use status::{Status, cpu_seconds, descendants, sleeps, status, thread_group};
-pub use sys::{
-    CpuTime, Ticker, end_forwarding, forward_signals, restore_signals, time_stamp,
-};
+pub use sys::{CpuTime, Ticker, end_forwarding, forward_signals, restore_signals, time_stamp};
