@@ -21,8 +21,11 @@ use std::path::Path;
 use fits_stats::report::shell::{Page, Section};
 
 use crate::experiment::record::{ReadError, Results};
-use sources::Sources;
+pub(crate) use sources::Sources;
+pub(crate) use summary::class;
 
+/// Colours of the outcomes, and bars of them, on all pages.
+pub(crate) const OUTCOMES: &str = include_str!("outcomes.css");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
@@ -74,7 +77,7 @@ pub fn render(path: &Path) -> Result<String, ReadError> {
         summary_html: &summary::section(&results),
         sections: &sections,
         data: None,
-        style: STYLE,
+        style: &[OUTCOMES, STYLE].concat(),
         script: SCRIPT,
         version: &results.version,
     };

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
@@ -15,14 +16,15 @@ const LONGEST: usize = 160;
 
 /// Reads each file once.
 #[derive(Debug)]
-pub(super) struct Sources {
+pub(crate) struct Sources {
     /// Where the program ran: relative names begin there.
     working: PathBuf,
-    files: RefCell<FxHashMap<PathBuf, Option<Vec<String>>>>,
+    files: RefCell<FxHashMap<PathBuf, Option<Rc<[String]>>>>,
 }
 
 impl Sources {
-    pub(super) fn new(working: &Path) -> Self {
+    /// Relative names begin at `working`.
+    pub(crate) fn new(working: &Path) -> Self {
         Self {
             working: working.to_owned(),
             files: RefCell::default(),
@@ -30,18 +32,24 @@ impl Sources {
     }
 
     /// The line that `file:line` names, without the blanks around it; nothing if it can't be read.
-    pub(super) fn line(&self, place: &str) -> Option<String> {
+    pub(crate) fn line(&self, place: &str) -> Option<String> {
         let (file, number) = place.rsplit_once(':')?;
         let number: usize = number.parse().ok()?;
+        let lines = self.lines(file)?;
+        let line = lines.get(number.checked_sub(1)?)?;
+        Some(line.trim().to_owned())
+    }
+
+    /// All lines of a file, with the blanks that they begin with; nothing if it can't be read.
+    pub(crate) fn lines(&self, file: &str) -> Option<Rc<[String]>> {
         let path = self.working.join(file);
         let mut files = self.files.borrow_mut();
         let lines = files.entry(path).or_insert_with_key(|path| read(path));
-        let line = lines.as_ref()?.get(number.checked_sub(1)?)?;
-        Some(line.clone())
+        lines.clone()
     }
 }
 
-fn read(path: &Path) -> Option<Vec<String>> {
+fn read(path: &Path) -> Option<Rc<[String]>> {
     // A pipe or a device must not be opened.
     let is_small = |data: &std::fs::Metadata| data.is_file() && data.len() <= LARGEST;
     std::fs::metadata(path).ok().filter(is_small)?;
@@ -49,7 +57,7 @@ fn read(path: &Path) -> Option<Vec<String>> {
     let file = File::open(path).ok()?;
     file.take(LARGEST).read_to_end(&mut content).ok()?;
     let lines = String::from_utf8_lossy(&content);
-    let cut = |line: &str| line.trim().chars().take(LONGEST).collect();
+    let cut = |line: &str| line.trim_end().chars().take(LONGEST).collect();
     Some(lines.lines().map(cut).collect())
 }
 

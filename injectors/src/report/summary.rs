@@ -29,7 +29,7 @@ pub(super) fn section(results: &Results) -> String {
 }
 
 /// The class of an outcome on the page.
-pub(super) fn class(outcome: Outcome) -> &'static str {
+pub(crate) fn class(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::NotReached => "not-reached",
         other => other.name(),

@@ -88,7 +88,7 @@ pub(super) fn end(record: &Record) -> (Option<i32>, Option<i32>, Option<&str>) {
 }
 
 /// The mnemonic of an instruction, without its prefixes.
-pub(super) fn opcode(instruction: &str) -> &str {
+pub(crate) fn opcode(instruction: &str) -> &str {
     const PREFIXES: [&str; 9] = [
         "lock", "rep", "repe", "repne", "repz", "repnz", "bnd", "notrack", "xacquire",
     ];

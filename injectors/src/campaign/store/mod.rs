@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 pub use archive::{Archive, Known, Row};
+pub(crate) use columns::opcode;
 pub use draft::Draft;
 pub use error::StoreError;
 pub use hold::{Hold, LOCK};
