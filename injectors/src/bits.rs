@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::{BitAnd, BitOr, BitXor, Not, RangeInclusive};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 const WORDS: usize = 8;
 
 /// Bit 0 is the least significant one of a register or value; of memory, bit `8*i + j` is bit `j` of byte `i`.
@@ -189,6 +191,23 @@ impl fmt::Display for Bits {
             write!(f, "{word:016x}")?;
         }
         Ok(())
+    }
+}
+
+/// In results: the runs of neighbours that are set, each by its first and last bit.
+impl Serialize for Bits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.runs().iter().map(|run| (*run.start(), *run.end())))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let runs = Vec::<(u32, u32)>::deserialize(deserializer)?;
+        let bits = runs
+            .into_iter()
+            .map(|(first, last)| Self::range(first..=last));
+        Ok(bits.fold(Self::ZERO, |all, bits| all | bits))
     }
 }
 

@@ -198,7 +198,8 @@ pub fn access_bytes(instruction: &Instruction, used: &UsedMemory) -> usize {
     size.size()
 }
 
-fn may_leave_flags(instruction: &Instruction) -> bool {
+/// Whether it leaves the flags alone under a condition: a shift by a register that holds zero, a repeated string of no elements.
+pub fn may_leave_flags(instruction: &Instruction) -> bool {
     use Mnemonic::{Rcl, Rcr, Rol, Ror, Sal, Sar, Shl, Shld, Shr, Shrd};
     let shift = matches!(
         instruction.mnemonic(),

@@ -5,5 +5,6 @@ mod compare;
 mod golden;
 mod hot_paths;
 mod inject;
+mod prune;
 mod robust;
 mod stats_process;

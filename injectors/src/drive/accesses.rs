@@ -9,25 +9,25 @@ use super::state::State;
 
 /// One access of an instruction that is about to execute.
 #[derive(Clone, Debug)]
-pub(super) struct Accessed {
+pub(crate) struct Accessed {
     /// The explicit operand that it is, if it is one.
-    pub(super) operand: Option<u8>,
+    pub(crate) operand: Option<u8>,
     /// Where; of a `rep`, the first element.
-    pub(super) address: u64,
+    pub(crate) address: u64,
     /// Bytes, of one element.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
     /// Bytes of all iterations, as far as they are known before.
-    pub(super) total: u64,
-    pub(super) reads: bool,
-    pub(super) writes: bool,
+    pub(crate) total: u64,
+    pub(crate) reads: bool,
+    pub(crate) writes: bool,
     /// How the address is formed.
-    pub(super) used: UsedMemory,
+    pub(crate) used: UsedMemory,
 }
 
 const DIRECTION: u64 = 1 << 10;
 
 /// All accesses, explicit ones first. Gathers and scatters have none: they are many.
-pub(super) fn accesses(decoded: &Decoded, state: &State) -> Vec<Accessed> {
+pub(crate) fn accesses(decoded: &Decoded, state: &State) -> Vec<Accessed> {
     let mut all: Vec<Accessed> = decoded
         .facts
         .memory
@@ -61,7 +61,7 @@ fn accessed(decoded: &Decoded, state: &State, used: &UsedMemory) -> Accessed {
 
 impl Accessed {
     /// The first address that may be touched, and how many bytes.
-    pub(super) fn range(&self, state: &State) -> (u64, u64) {
+    pub(crate) fn range(&self, state: &State) -> (u64, u64) {
         let backward = state.registers.eflags & DIRECTION != 0 && self.total > self.bytes as u64;
         let before = if backward {
             self.total - self.bytes as u64

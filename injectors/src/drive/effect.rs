@@ -10,20 +10,20 @@ use super::machine::Machine;
 use super::native::watches;
 use super::operands::Part;
 use super::state::{State, missing};
-use super::touch::touched;
-use super::track::{Tracked, overlap, physical, relative};
+use super::touch::{Place, overlap, physical, relative, touched};
+use super::track::Tracked;
 use crate::bits::Bits;
 use crate::fault::{Cell, Change, Duration, Fault, Location, When};
 use crate::resolve::{self, Draw};
 
 /// A fault under way.
-pub(super) struct Effect {
+pub(crate) struct Effect {
     /// Which injection it is.
-    pub(super) number: usize,
-    pub(super) fault: Fault,
+    pub(crate) number: usize,
+    pub(crate) fault: Fault,
     /// The thread's index when it began.
-    pub(super) began: u64,
-    pub(super) kind: Kind,
+    pub(crate) began: u64,
+    pub(crate) kind: Kind,
     /// The index at its moment.
     drawn_at: u64,
     draw: Draw,
@@ -33,7 +33,7 @@ pub(super) struct Effect {
 const SLIDE: u64 = 1000;
 
 /// What it is about.
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Bits of a register; `fresh` are those that have been written since they were changed last.
     Register { part: Part, fresh: Bits },
     /// Bits of memory, `content` is what was there last.
@@ -53,9 +53,21 @@ pub(super) enum Kind {
     Instruction { done: bool },
 }
 
+/// What a fault would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Foreseen {
+    pub(crate) place: Place,
+    /// The bits that would change.
+    pub(crate) changed: Bits,
+    /// Those that it is about.
+    pub(crate) mask: Bits,
+    /// What they would hold.
+    pub(crate) value: Bits,
+}
+
 impl Effect {
     /// Finds out what the fault is about, at its moment. Changes nothing.
-    pub(super) fn new(machine: &mut Machine, number: usize, fault: &Fault) -> Result<Self, String> {
+    pub(crate) fn new(machine: &mut Machine, number: usize, fault: &Fault) -> Result<Self, String> {
         let mut effect = Self {
             number,
             fault: fault.clone(),
@@ -92,6 +104,37 @@ impl Effect {
         Ok(effect)
     }
 
+    /// Where a fault of a register or of memory would change what at this moment; changes nothing.
+    pub(crate) fn foresee(&mut self, machine: &Machine) -> Result<Foreseen, String> {
+        let doing = self.doing();
+        let (place, old, width, offset) = match &self.kind {
+            Kind::Register { part, .. } => {
+                let state = machine.state().map_err(|error| error.to_string())?;
+                let now = Part {
+                    cell: relative(part.cell, state.x87_top()),
+                    ..part.clone()
+                };
+                let place = Place::Cell(part.cell);
+                (place, now.get(&state), part.width, part.offset)
+            }
+            Kind::Memory {
+                address, content, ..
+            } => {
+                let width = 8 * content.len() as u32;
+                (Place::Memory(*address), Bits::from_bytes(content), width, 0)
+            }
+            _ => return Err("it is a fault of an instruction".to_owned()),
+        };
+        let new = doing.apply(old, width, "the location")?;
+        let mask = doing.change.map_or(Bits::ZERO, |change| change.mask(width));
+        Ok(Foreseen {
+            place,
+            changed: (old ^ new).up(offset),
+            mask: (mask & Bits::ones(width)).up(offset),
+            value: (new & mask).up(offset),
+        })
+    }
+
     fn text(&mut self, machine: &mut Machine) -> Result<Kind, String> {
         let decoded = machine.decoded().map_err(|error| error.to_string())?;
         let decoded = decoded.ok_or("there is no instruction at the moment")?;
@@ -108,7 +151,7 @@ impl Effect {
     }
 
     /// The location with everything decided that was random in it.
-    pub(super) fn concrete_location(&self) -> Location {
+    pub(crate) fn concrete_location(&self) -> Location {
         use crate::fault::{MemoryPlace, Place};
         match (&self.kind, &self.fault.location) {
             (Kind::Memory { address, .. }, _) => {
@@ -125,7 +168,7 @@ impl Effect {
     }
 
     /// What is done now; a random operation draws anew each time.
-    pub(super) fn doing(&mut self) -> Doing {
+    pub(crate) fn doing(&mut self) -> Doing {
         Doing {
             change: self.fault.change,
             drawn: self.draw.bits(),
@@ -138,19 +181,19 @@ impl Effect {
     }
 
     /// Whether it is there for the instruction that begins next.
-    pub(super) fn active(&self, machine: &Machine) -> bool {
+    pub(crate) fn active(&self, machine: &Machine) -> bool {
         self.fault.duration.active(self.age(machine))
     }
 
     /// Whether it may go into a later instruction than the one at its moment, which was not named but drawn.
-    pub(super) fn slides(&self, machine: &Machine) -> bool {
+    pub(crate) fn slides(&self, machine: &Machine) -> bool {
         let drawn = matches!(self.fault.trigger.when, When::Random { .. } | When::Time(_));
         let since = machine.index.saturating_sub(self.drawn_at);
         drawn && !matches!(self.fault.location, Location::Text) && since < SLIDE
     }
 
     /// Whether it has nothing more to do.
-    pub(super) fn over(&self, machine: &Machine) -> bool {
+    pub(crate) fn over(&self, machine: &Machine) -> bool {
         let age = self.age(machine);
         match &self.kind {
             // Once is once, even if a handler was entered in place of the instruction's end.
@@ -166,7 +209,7 @@ impl Effect {
     }
 
     /// Takes note of an instruction that has retired: what it wrote is fresh.
-    pub(super) fn note(
+    pub(crate) fn note(
         &mut self,
         machine: &mut Machine,
         decoded: &Decoded,
@@ -178,7 +221,7 @@ impl Effect {
                 let top = before.x87_top();
                 let was = relative(part.cell, top);
                 let is = relative(part.cell, after.x87_top());
-                let written = touched(decoded, was, top, &mut machine.factory).written;
+                let written = touched(decoded, was, before, &mut machine.factory).written;
                 *fresh = *fresh | written | before.get(was) ^ after.get(is);
             }
             Kind::Memory { address, fresh, .. } => {
@@ -194,7 +237,7 @@ impl Effect {
     }
 
     /// Whether it is about x87, vector or mask registers.
-    pub(super) fn is_extended(&self) -> bool {
+    pub(crate) fn is_extended(&self) -> bool {
         let extended = |cell| {
             matches!(
                 cell,
@@ -205,7 +248,7 @@ impl Effect {
     }
 
     /// What has to be watched so that it can be enforced natively; none if only steps can do that.
-    pub(super) fn watches(&self) -> Option<Vec<Watch>> {
+    pub(crate) fn watches(&self) -> Option<Vec<Watch>> {
         let change = self.fault.change?;
         match (&self.kind, self.fault.duration) {
             (
@@ -224,7 +267,7 @@ impl Effect {
 
     /// A watch was hit. A watch of one byte tells that this byte was written, if only stores are watched; of more bytes that can't be
     /// told, and those count as written that differ.
-    pub(super) fn note_hit(&mut self, hit: &Watch) {
+    pub(crate) fn note_hit(&mut self, hit: &Watch) {
         if let Kind::Memory { address, fresh, .. } = &mut self.kind
             && hit.bytes == 1
             && !hit.reads

@@ -97,14 +97,14 @@ impl Prepared {
 
 /// What is done to which bits; `drawn` is what a random operation puts in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Doing {
-    pub(super) change: Option<Change>,
-    pub(super) drawn: Bits,
+pub(crate) struct Doing {
+    pub(crate) change: Option<Change>,
+    pub(crate) drawn: Bits,
 }
 
 impl Doing {
     /// What becomes of `old`, if all bits of the mask are within `width`.
-    pub(super) fn apply(&self, old: Bits, width: u32, what: &str) -> Result<Bits, String> {
+    pub(crate) fn apply(&self, old: Bits, width: u32, what: &str) -> Result<Bits, String> {
         let Some(change) = self.change else {
             return Ok(old);
         };

@@ -12,20 +12,20 @@ use iced_x86::{InstructionInfoFactory, Register};
 use super::state::State;
 
 /// How many bytes an instruction has at most.
-pub(super) const LONGEST: usize = 15;
+pub(crate) const LONGEST: usize = 15;
 
 /// See the module.
-pub(super) struct Machine {
-    pub(super) live: Live,
-    pub(super) factory: InstructionInfoFactory,
+pub(crate) struct Machine {
+    pub(crate) live: Live,
+    pub(crate) factory: InstructionInfoFactory,
     cache: DecodeCache,
     blank: XState,
     /// Instructions that the thread in focus has retired.
-    pub(super) index: u64,
+    pub(crate) index: u64,
 }
 
 impl Machine {
-    pub(super) fn new(live: Live, index: u64) -> Self {
+    pub(crate) fn new(live: Live, index: u64) -> Self {
         Self {
             live,
             factory: InstructionInfoFactory::new(),
@@ -35,7 +35,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn state(&self) -> Result<State, BackendError> {
+    pub(crate) fn state(&self) -> Result<State, BackendError> {
         Ok(State {
             registers: self.live.registers()?,
             xstate: self.live.xstate()?,
@@ -43,7 +43,7 @@ impl Machine {
     }
 
     /// The state, its x87, vector and mask registers only if they are asked for: reading them takes longer than all else.
-    pub(super) fn glance(&self, extended: bool) -> Result<State, BackendError> {
+    pub(crate) fn glance(&self, extended: bool) -> Result<State, BackendError> {
         if extended {
             return self.state();
         }
@@ -54,7 +54,7 @@ impl Machine {
     }
 
     /// Makes `new` of `old`, the present state, and reads back whether it has become that.
-    pub(super) fn change_state(&mut self, old: &State, new: &State) -> Result<(), String> {
+    pub(crate) fn change_state(&mut self, old: &State, new: &State) -> Result<(), String> {
         let told = |error: fits_tracer::Error| match error {
             fits_tracer::Error::Ptrace { errno, .. } => {
                 format!("the kernel refuses this content ({})", errno.desc())
@@ -77,7 +77,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn read(&self, address: u64, length: usize) -> Result<Vec<u8>, String> {
+    pub(crate) fn read(&self, address: u64, length: usize) -> Result<Vec<u8>, String> {
         let mut bytes = vec![0; length];
         let read = self.live.memory().read(address, &mut bytes);
         read.map(|()| bytes)
@@ -85,7 +85,7 @@ impl Machine {
     }
 
     /// Writes bytes, reads them back, and checks that their neighbours are as before.
-    pub(super) fn write(&self, address: u64, bytes: &[u8]) -> Result<(), String> {
+    pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> Result<(), String> {
         let around = Around::of(self, address, bytes.len());
         let written = self.live.memory().write(address, bytes);
         written.map_err(|_| {
@@ -106,7 +106,7 @@ impl Machine {
     }
 
     /// The instruction that begins next, none if it cannot be fetched.
-    pub(super) fn decoded(&mut self) -> Result<Option<Rc<Decoded>>, BackendError> {
+    pub(crate) fn decoded(&mut self) -> Result<Option<Rc<Decoded>>, BackendError> {
         let pc = self.live.registers()?.rip;
         let mut bytes = [0; LONGEST];
         let mut length = self.live.memory().read_some(pc, &mut bytes)?;
@@ -129,7 +129,7 @@ impl Machine {
     }
 
     /// Like [`Machine::step`], for what may take as long as it likes: the other threads run meanwhile, and limits end it.
-    pub(super) fn step_within(&mut self, limits: &Limits) -> Result<Stepped, BackendError> {
+    pub(crate) fn step_within(&mut self, limits: &Limits) -> Result<Stepped, BackendError> {
         match self.live.steps_to(&Goal::Steps(1), limits)? {
             Some(retired) => {
                 self.index += retired;
@@ -139,7 +139,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn step(&mut self) -> Result<Stepped, BackendError> {
+    pub(crate) fn step(&mut self) -> Result<Stepped, BackendError> {
         let stepped = self.live.step()?;
         if stepped == Stepped::Retired {
             self.index += 1;
@@ -149,7 +149,7 @@ impl Machine {
 }
 
 /// What a register contributes to an address.
-pub(super) fn address_part(state: &State, register: Register) -> u64 {
+pub(crate) fn address_part(state: &State, register: Register) -> u64 {
     let view = View {
         registers: &state.registers,
         xstate: None,

@@ -7,22 +7,24 @@
 //! - `effect`: a fault that has begun: what it does now, and to every newly written value while it lasts.
 //! - `instruction`: faults of one instruction, before and after it; `operands`: which of its operands is meant;
 //!   `address`: an instruction executed against a wrong address.
-//! - `track`: whether what was changed is read; `touch`: which bits an instruction reads and overwrites; `accesses`: its memory accesses.
+//! - `track`: whether what was changed is read; `touch`: which bits an instruction reads and overwrites; `accesses`: its memory accesses;
+//!   `calls`: what system calls do to registers and memory.
 //! - `state`: all registers of a thread; `machine`: the process.
 //!
 //! **Self-proof.** Whatever is changed is read back, with all other registers or the neighbouring memory; an instruction executed in another way
 //! must leave all registers alone that it does not write. What does not hold makes the experiment invalid, with the reason.
 
-mod accesses;
+pub(crate) mod accesses;
 mod address;
-mod effect;
-mod instruction;
-mod machine;
+mod calls;
+pub(crate) mod effect;
+pub(crate) mod instruction;
+pub(crate) mod machine;
 mod native;
-mod operands;
+pub(crate) mod operands;
 mod session;
 pub(crate) mod state;
-mod touch;
+pub(crate) mod touch;
 mod track;
 
 use fits_tracer::backend::BackendError;

@@ -15,7 +15,8 @@ use super::instruction::Record;
 use super::machine::{LONGEST, Machine};
 use super::session::Session;
 use super::state::{State, part_of};
-use super::track::{Activated, overlap};
+use super::touch::overlap;
+use super::track::Activated;
 use crate::bits::Bits;
 
 /// How many debug registers there are.

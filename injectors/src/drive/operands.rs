@@ -15,15 +15,15 @@ use crate::fault::{Access, Cell, MemoryOperand, RegisterName, RegisterOperand};
 
 /// Some bits of a cell.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
-    pub(super) cell: Cell,
-    pub(super) offset: u32,
-    pub(super) width: u32,
-    pub(super) name: String,
+pub(crate) struct Part {
+    pub(crate) cell: Cell,
+    pub(crate) offset: u32,
+    pub(crate) width: u32,
+    pub(crate) name: String,
 }
 
 impl Part {
-    pub(super) fn of(register: RegisterName) -> Self {
+    pub(crate) fn of(register: RegisterName) -> Self {
         Self {
             cell: register.cell(),
             offset: register.offset(),
@@ -33,17 +33,17 @@ impl Part {
     }
 
     /// Its bits in the cell.
-    pub(super) fn bits(&self) -> Bits {
+    pub(crate) fn bits(&self) -> Bits {
         Bits::ones(self.width).up(self.offset)
     }
 
     /// What it holds.
-    pub(super) fn get(&self, state: &State) -> Bits {
+    pub(crate) fn get(&self, state: &State) -> Bits {
         state.get(self.cell).down(self.offset) & Bits::ones(self.width)
     }
 
     /// Gives it another content.
-    pub(super) fn set(&self, state: &mut State, value: Bits) {
+    pub(crate) fn set(&self, state: &mut State, value: Bits) {
         let rest = state.get(self.cell) & !self.bits();
         let value = (value & Bits::ones(self.width)).up(self.offset);
         state.set(self.cell, rest | value);
@@ -65,7 +65,7 @@ fn has(access: Access, found: OpAccess) -> bool {
 }
 
 /// The register that is meant.
-pub(super) fn register(
+pub(crate) fn register(
     decoded: &Decoded,
     operand: RegisterOperand,
     access: Access,
@@ -75,8 +75,7 @@ pub(super) fn register(
     let found = match operand {
         RegisterOperand::Number(number) => numbered(decoded, number.into(), access, factory),
         RegisterOperand::Named(register) => {
-            accesses_cell(decoded, register, access, state.x87_top(), factory)
-                .then(|| Part::of(register))
+            accesses_cell(decoded, register, access, state, factory).then(|| Part::of(register))
         }
         RegisterOperand::First => first(decoded, access, state.x87_top(), factory),
     };
@@ -169,11 +168,11 @@ fn accesses_cell(
     decoded: &Decoded,
     register: RegisterName,
     access: Access,
-    top: u8,
+    state: &State,
     factory: &mut InstructionInfoFactory,
 ) -> bool {
     let part = Part::of(register);
-    let sure = touched(decoded, part.cell, top, factory);
+    let sure = touched(decoded, part.cell, state, factory);
     match access {
         Access::Read => !(sure.read & part.bits()).is_zero(),
         Access::Write => {
@@ -187,7 +186,7 @@ fn accesses_cell(
             let written = !(sure.written & part.bits()).is_zero();
             written
                 || part.cell == Cell::Flags && flags()
-                || writes_some(decoded, part.cell, top, factory)
+                || writes_some(decoded, part.cell, state.x87_top(), factory)
         }
     }
 }
@@ -207,7 +206,7 @@ fn writes_some(
 }
 
 /// The memory access that is meant, and all of the instruction.
-pub(super) fn memory(
+pub(crate) fn memory(
     decoded: &Decoded,
     operand: MemoryOperand,
     access: Access,
@@ -250,7 +249,7 @@ pub(super) fn memory(
 }
 
 /// The cells that an instruction may change, by all that is known of it; `None`: anything.
-pub(super) fn may_change(
+pub(crate) fn may_change(
     decoded: &Decoded,
     factory: &mut InstructionInfoFactory,
 ) -> Option<Vec<String>> {

@@ -33,7 +33,7 @@ impl State {
     }
 
     /// Gives a cell another content.
-    pub(super) fn set(&mut self, cell: Cell, value: Bits) {
+    pub(crate) fn set(&mut self, cell: Cell, value: Bits) {
         match cell {
             Cell::General(number) => *general(&mut self.registers, number) = value.low(),
             Cell::Rip => self.registers.rip = value.low(),
@@ -56,7 +56,7 @@ impl State {
     }
 
     /// The top of the x87 stack: `st(i)` is physical register `(top + i) % 8`.
-    pub(super) fn x87_top(&self) -> u8 {
+    pub(crate) fn x87_top(&self) -> u8 {
         (self.xstate.x87_status() >> 11 & 7) as u8
     }
 
@@ -88,7 +88,7 @@ impl State {
 }
 
 /// Why this processor does not have a register, if it does not.
-pub(super) fn missing(register: RegisterName) -> Option<String> {
+pub(crate) fn missing(register: RegisterName) -> Option<String> {
     let wide = register.width() > 128;
     let lacks = match register.cell() {
         Cell::Vector(16..) | Cell::Mask(_) => !std::arch::is_x86_feature_detected!("avx512f"),
@@ -102,7 +102,7 @@ pub(super) fn missing(register: RegisterName) -> Option<String> {
 }
 
 /// The cell that a register of an instruction is part of, and where in it. `top` is the top of the x87 stack.
-pub(super) fn part_of(register: Register, top: u8) -> Option<(Cell, u32, u32)> {
+pub(crate) fn part_of(register: Register, top: u8) -> Option<(Cell, u32, u32)> {
     let number = register.number() as u8;
     let width = 8 * register.size() as u32;
     let full = register.full_register();

@@ -2,11 +2,10 @@
 
 use fits_tracer::live::Stepped;
 use fits_tracer::step::Decoded;
-use iced_x86::{InstructionInfoFactory, Mnemonic};
+use iced_x86::InstructionInfoFactory;
 
-use super::accesses::{Accessed, accesses};
 use super::state::State;
-use super::touch::touched;
+use super::touch::{Place, physical, touched_place};
 use crate::bits::Bits;
 use crate::fault::Cell;
 
@@ -30,14 +29,6 @@ pub(super) struct Tracked {
     /// Somebody may have read it whom we can't see.
     perhaps: bool,
     verdict: Option<Activated>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    /// x87 registers by their physical number.
-    Cell(Cell),
-    /// First address.
-    Memory(u64),
 }
 
 /// What is known of an instruction that was stepped.
@@ -94,15 +85,14 @@ impl Tracked {
         if self.verdict.is_some() {
             return;
         }
-        let (read, written, perhaps) = match self.place {
-            Place::Cell(cell) => self.cell_touched(seen, cell, factory),
-            Place::Memory(address) => self.memory_touched(seen, address),
-        };
+        let touched = touched_place(seen.decoded, self.place, seen.state, factory);
+        let read = !(touched.read & self.changed).is_zero();
+        let perhaps = !(touched.perhaps_read & self.changed).is_zero();
         match seen.stepped {
             // Not an instruction's doing: it has not begun.
             Stepped::Handler { signal } if !is_synchronous(signal) => {}
             _ if read => self.verdict = Some(Activated::Yes),
-            Stepped::Retired => self.overwritten(written, perhaps),
+            Stepped::Retired => self.overwritten(touched.written, perhaps),
             _ => {}
         }
         let handler = matches!(seen.stepped, Stepped::Handler { .. });
@@ -137,74 +127,6 @@ impl Tracked {
             });
         }
     }
-
-    fn cell_touched(
-        &self,
-        seen: &Seen,
-        cell: Cell,
-        factory: &mut InstructionInfoFactory,
-    ) -> (bool, Bits, bool) {
-        let top = if self.moves() {
-            seen.state.x87_top()
-        } else {
-            0
-        };
-        let touched = touched(seen.decoded, relative(cell, top), top, factory);
-        let read = !(touched.read & self.changed).is_zero();
-        (read, touched.written, touched.perhaps_read)
-    }
-
-    fn memory_touched(&self, seen: &Seen, address: u64) -> (bool, Bits, bool) {
-        let decoded = seen.decoded;
-        let (mut read, mut written) = (false, Bits::ZERO);
-        let mut perhaps =
-            decoded.instruction.is_vsib() || decoded.instruction.mnemonic() == Mnemonic::Syscall;
-        if decoded.instruction.mnemonic() == Mnemonic::Syscall
-            && let Some((start, length)) = given(seen.state)
-        {
-            read |= !(overlap(address, start, length) & self.changed).is_zero();
-        }
-        let fetched = overlap(address, decoded.pc, decoded.bytes.len() as u64);
-        read |= !(fetched & self.changed).is_zero();
-        for access in accesses(decoded, seen.state) {
-            let (start, length) = access.range(seen.state);
-            let bits = overlap(address, start, length);
-            perhaps |= length == 0;
-            read |= access.reads && !(bits & self.changed).is_zero();
-            if surely_writes(decoded, &access) {
-                written = written | bits;
-            }
-        }
-        (read, written, perhaps)
-    }
-}
-
-/// Memory that a system call is certain to read: what is to be written to a file.
-fn given(state: &State) -> Option<(u64, u64)> {
-    let registers = &state.registers;
-    let number = i64::try_from(registers.rax).ok()?;
-    let writes = matches!(
-        number,
-        libc::SYS_write | libc::SYS_pwrite64 | libc::SYS_sendto
-    );
-    writes.then_some((registers.rsi, registers.rdx))
-}
-
-fn surely_writes(decoded: &Decoded, access: &Accessed) -> bool {
-    let sure = !decoded.instruction.has_op_mask() && !decoded.facts.rep;
-    access.writes && (sure || decoded.facts.rep && decoded.facts.memory.len() <= 2)
-}
-
-/// Which bits of the 64 bytes at `address` lie in a range.
-pub(super) fn overlap(address: u64, start: u64, length: u64) -> Bits {
-    let mut bits = Bits::ZERO;
-    for byte in 0..64u32 {
-        let place = address.wrapping_add(byte.into());
-        if place.wrapping_sub(start) < length {
-            bits = bits | Bits::range(8 * byte..=8 * byte + 7);
-        }
-    }
-    bits
 }
 
 fn is_synchronous(signal: i32) -> bool {
@@ -212,20 +134,4 @@ fn is_synchronous(signal: i32) -> bool {
         signal,
         libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP
     )
-}
-
-/// An x87 register by its physical number.
-pub(super) fn physical(cell: Cell, top: u8) -> Cell {
-    match cell {
-        Cell::X87(index) => Cell::X87((index + top) % 8),
-        other => other,
-    }
-}
-
-/// A physical x87 register relative to the top of the stack.
-pub(super) fn relative(cell: Cell, top: u8) -> Cell {
-    match cell {
-        Cell::X87(number) => Cell::X87((number + 8 - top) % 8),
-        other => other,
-    }
 }

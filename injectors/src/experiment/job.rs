@@ -16,6 +16,7 @@ use super::outputs::{self, Difference, Output, differences, keep, read_kept};
 use super::record::InjectionRecord;
 use super::sandbox::Exceeded;
 use super::worker::Inside;
+use crate::campaign::prune::jobs::{Answer, PruneJob};
 use crate::drive::{self, Activated, DriveOptions, Planned};
 use crate::fault::{Fault, MemoryPlace, Place};
 use crate::resolve::{self, Draw, Golden, PlanError, PlanOptions, plan};
@@ -89,6 +90,8 @@ pub enum Job {
     },
     /// Run with faults.
     Experiment(Box<Experiment>),
+    /// Find out without faults what would become of them.
+    Prune(Box<PruneJob>),
 }
 
 /// A run with faults.
@@ -133,6 +136,8 @@ pub enum Report {
     Wrong(String),
     /// Of a run with faults.
     Experiment(Box<ExperimentReport>),
+    /// What becomes of faults.
+    Pruned(Box<Answer>),
     /// The program cannot be run: one sentence.
     CannotRun(String),
     /// Two runs were not the same: one sentence.
@@ -214,6 +219,10 @@ pub fn carry_out(
             let mut engine = engines(experiment.engine);
             run_experiment(&experiment, &mut *engine, inside)
         }
+        Job::Prune(job) => command(&job.run, inside).and_then(|command| {
+            let answer = job.answer(&mut *engines(job.engine), &command, &options(&job.run))?;
+            Ok(Report::Pruned(Box::new(answer)))
+        }),
     };
     match done {
         Ok(report) => Ok(report),

@@ -175,7 +175,7 @@ impl Session {
         &self.isolation
     }
 
-    fn ask(&mut self, job: &Job) -> Result<Report, SessionError> {
+    pub(crate) fn ask(&mut self, job: &Job) -> Result<Report, SessionError> {
         match self.worker.request(job)? {
             Ok(Report::CannotRun(sentence)) => Err(SessionError::CannotRun(sentence)),
             Ok(Report::NotReproducible(sentence)) => Err(SessionError::NotReproducible(sentence)),
@@ -190,6 +190,19 @@ impl Session {
             raw: self.manner.raw,
             limits: self.limits(),
         }
+    }
+
+    /// Without limits: for runs without faults.
+    pub(crate) fn unlimited(&self) -> Run {
+        Run {
+            limits: Limits::default(),
+            ..self.run()
+        }
+    }
+
+    /// Who counts instructions and finds moments.
+    pub(crate) fn finder(&self) -> EngineName {
+        self.manner.finder
     }
 
     /// Those that the reference run gives; none without one.
@@ -512,7 +525,7 @@ impl Session {
     }
 }
 
-fn unexpected(report: &Report) -> SessionError {
+pub(crate) fn unexpected(report: &Report) -> SessionError {
     SessionError::Failed(format!("the worker answered something else: {report:?}"))
 }
 

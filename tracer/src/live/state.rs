@@ -87,6 +87,13 @@ impl Live {
         numbers
     }
 
+    /// Whether it has one thread and no living children: nobody else can touch its private memory, but the kernel for it.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        let others = self.children.len() + self.expected.len() + self.early.len();
+        self.threads.len() == 1 && others == 0
+    }
+
     /// The process.
     #[must_use]
     pub fn leader(&self) -> Pid {
