@@ -2,14 +2,14 @@
 //!
 //! - [`mod@file`]: what is asked for.
 //! - [`point`]: a row of the plan.
-//! - [`report`]: what has been found, as tables and a page.
 //! - [`prune`]: what is known without running it.
+//! - [`report`]: what has been found, as tables and a page.
 //! - [`statistics`]: sizes of samples, intervals, comparisons.
 //! - [`store`]: plan and results of a campaign in one database.
 
 pub mod file;
 pub mod point;
-pub mod report;
 pub mod prune;
+pub mod report;
 pub mod statistics;
 pub mod store;
