@@ -146,7 +146,8 @@ fn summary(shown: &Shown<'_>) -> String {
     );
     let total = &tallies.total;
     let figures = [
-        ("valid experiments", total.valid()),
+        ("planned", shown.planned),
+        ("valid", total.valid()),
         ("carried out", tallies.ran),
         ("known without", tallies.known.values().sum()),
         ("not reached", total.count(Outcome::NotReached)),

@@ -82,7 +82,8 @@ impl Tally {
         (total > 0.0).then(|| {
             let fitting = self.weights.iter();
             let fitting = fitting.filter(|(outcome, _)| outcome.is_counted() && fits(**outcome));
-            let part: f64 = fitting.map(|(_, weight)| weight).sum();
+            // The sum of nothing is -0.
+            let part = fitting.map(|(_, weight)| weight).sum::<f64>() + 0.0;
             weighted(part / total, total * total / self.squares, CONFIDENCE)
         })
     }
