@@ -133,6 +133,15 @@ impl Comparison {
         }
     }
 
+    /// For programs: one JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self)
+            .expect("strings, numbers and lists can always be written as JSON");
+        text.push('\n');
+        text
+    }
+
     /// For people.
     #[must_use]
     pub fn to_text(&self) -> String {
