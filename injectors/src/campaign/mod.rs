@@ -4,6 +4,8 @@
 //! - [`point`]: a row of the plan.
 //! - [`prune`]: what is known without running it.
 //! - [`report`]: what has been found, as tables and a page.
+//! - [`sampling`]: from a space to a list of faults.
+//! - [`space`]: the faults that there can be, counted.
 //! - [`statistics`]: sizes of samples, intervals, comparisons.
 //! - [`store`]: plan and results of a campaign in one database.
 
@@ -11,5 +13,7 @@ pub mod file;
 pub mod point;
 pub mod prune;
 pub mod report;
+pub mod sampling;
+pub mod space;
 pub mod statistics;
 pub mod store;

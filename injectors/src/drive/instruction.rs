@@ -327,7 +327,8 @@ fn now(place: &str, before: u64, after: u64) -> Record {
     }
 }
 
-fn is_conditional(instruction: &Instruction) -> bool {
+/// Whether it is a branch that is taken or not.
+pub(crate) fn is_conditional(instruction: &Instruction) -> bool {
     instruction.is_jcc_short_or_near()
         || instruction.is_loop()
         || instruction.is_loopcc()

@@ -35,6 +35,7 @@ use crate::fault::Fault;
 use crate::trace::{Recording, TraceOptions};
 use session::Session;
 
+pub(crate) use instruction::is_conditional;
 pub use track::Activated;
 
 /// A fault whose moment is known.
