@@ -128,6 +128,7 @@ impl Case {
                 disk: 16 << 20,
                 ..HostLimits::default()
             },
+            environment: None,
             place: 0,
         }
     }

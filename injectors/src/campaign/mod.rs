@@ -7,6 +7,7 @@
 //! - [`sampling`]: from a space to a list of faults.
 //! - [`space`]: the faults that there can be, counted.
 //! - [`statistics`]: sizes of samples, intervals, comparisons.
+//! - [`run`]: carrying a plan out.
 //! - [`store`]: plan and results of a campaign in one database.
 
 pub mod file;
@@ -16,4 +17,5 @@ pub mod report;
 pub mod sampling;
 pub mod space;
 pub mod statistics;
+pub mod run;
 pub mod store;

@@ -38,8 +38,13 @@ impl Worker {
     /// # Errors
     /// When it can't be started, or cannot do what the setup asks.
     pub fn start(executable: &Path, setup: &Setup) -> Result<Self, ClientError> {
-        let mut child = Command::new(executable)
-            .arg("worker")
+        let mut command = Command::new(executable);
+        command.arg("worker");
+        if let Some(variables) = &setup.environment {
+            command.env_clear();
+            command.envs(variables.iter().map(|(name, value)| (name, value)));
+        }
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -56,6 +61,12 @@ impl Worker {
             Answer::Done(()) => Ok(worker),
             Answer::Failed(sentence) => Err(ClientError::Refused(sentence)),
         }
+    }
+
+    /// Its process number.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Gives it a job and waits for the answer; the inner error is the job's, in one sentence.

@@ -10,7 +10,7 @@ use fits_tracer::engine::{End, Found, HowEnded, Limits};
 use super::client::{ClientError, Worker};
 use super::job::{EngineName, Experiment, ExperimentReport, Job, ReferenceReport, Report, Run};
 use super::outcome::{Checks, Evidence, Outcome, judge, signal_name};
-use super::outputs::{Difference, What};
+use super::outputs::{Difference, Output, What};
 use super::record::{EndRecord, Isolation, Record, Site};
 use super::worker::Setup;
 use crate::trace::TraceOptions;
@@ -175,6 +175,12 @@ impl Session {
         &self.isolation
     }
 
+    /// Number of the worker's process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.worker.process()
+    }
+
     pub(crate) fn ask(&mut self, job: &Job) -> Result<Report, SessionError> {
         match self.worker.request(job)? {
             Ok(Report::CannotRun(sentence)) => Err(SessionError::CannotRun(sentence)),
@@ -291,21 +297,32 @@ impl Session {
         let again = self.reference_run(AGAIN)?;
         // It has served.
         let _ = std::fs::remove_dir_all(self.store.join(AGAIN));
-        if first.end.how != again.end.how {
-            return Ok(Err("it ended differently".to_owned()));
+        Ok(divergence(&first, &again).map_or(Ok(()), Err))
+    }
+
+    /// Runs the program without faults and judges by an earlier reference run from here on, unless it did something else; then, what. The times
+    /// allowed are those of the slower one.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub fn renew(&mut self, earlier: &ReferenceReport) -> Result<Result<(), String>, SessionError> {
+        let mut again = self.reference()?.clone();
+        if let Some(what) = divergence(earlier, &again) {
+            return Ok(Err(what));
         }
-        let differing = first
-            .outputs
-            .iter()
-            .find(|output| !again.outputs.contains(output))
-            .or_else(|| {
-                let new = |output: &&_| !first.outputs.contains(output);
-                again.outputs.iter().find(new)
-            });
-        Ok(match differing {
-            Some(output) => Err(format!("{} differs", output.name)),
-            None => Ok(()),
-        })
+        let (before, now) = (&earlier.end, &mut again.end);
+        if before.cpu.user + before.cpu.system > now.cpu.user + now.cpu.system {
+            now.cpu = before.cpu;
+        }
+        now.wall_seconds = now.wall_seconds.max(before.wall_seconds);
+        self.reference = Some(again);
+        Ok(Ok(()))
+    }
+
+    /// Seconds of wall time that a run with a fault may take.
+    #[must_use]
+    pub fn allowance(&self) -> f64 {
+        self.limits().wall_seconds.unwrap_or_default()
     }
 
     /// Counts instructions, unless they are known; those of each thread.
@@ -523,6 +540,22 @@ impl Session {
         }
         modules
     }
+}
+
+/// What a second reference run did otherwise than the first, if anything.
+fn divergence(first: &ReferenceReport, again: &ReferenceReport) -> Option<String> {
+    if first.end.how != again.end.how {
+        return Some("it ended differently".to_owned());
+    }
+    // Where their contents lie is no part of them.
+    let known = |all: &[Output], one: &Output| {
+        all.iter()
+            .any(|other| (&other.name, &other.kind) == (&one.name, &one.kind))
+    };
+    let changed = first.outputs.iter().find(|one| !known(&again.outputs, one));
+    let differing =
+        changed.or_else(|| again.outputs.iter().find(|one| !known(&first.outputs, one)));
+    differing.map(|output| format!("{} differs", output.name))
 }
 
 pub(crate) fn unexpected(report: &Report) -> SessionError {

@@ -46,6 +46,8 @@ pub struct Setup {
     pub arguments: Vec<OsString>,
     /// What it may use.
     pub limits: HostLimits,
+    /// The environment variables of everything that runs there; those of fits if absent.
+    pub environment: Option<Vec<(OsString, OsString)>>,
     /// Which worker this is of those that work at the same time, from 0: each has a processor of its own, as far as there are so many.
     pub place: usize,
 }

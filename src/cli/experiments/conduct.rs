@@ -134,6 +134,7 @@ impl Conduct {
                 file: mebibytes(self.max_file, usual.file),
                 disk: mebibytes(self.max_disk, usual.disk),
             },
+            environment: None,
             place: 0,
         })
     }

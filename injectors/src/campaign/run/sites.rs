@@ -1,0 +1,74 @@
+//! Functions and lines of the addresses in results. Each address is looked up once.
+
+use fits_stats::model::Module;
+use rustc_hash::FxHashMap;
+
+use crate::experiment::record::{EndRecord, Record, Site};
+
+/// What is known about addresses of a program.
+#[derive(Debug)]
+pub struct Sites {
+    modules: Vec<Module>,
+    known: FxHashMap<u64, Site>,
+}
+
+impl Sites {
+    /// Nothing yet, for a program with these files.
+    #[must_use]
+    pub fn new(modules: Vec<Module>) -> Self {
+        Self {
+            modules,
+            known: FxHashMap::default(),
+        }
+    }
+
+    /// Looks addresses up, all at once.
+    pub fn learn(&mut self, addresses: impl IntoIterator<Item = u64>) {
+        let mut new: Vec<u64> = addresses
+            .into_iter()
+            .filter(|address| !self.known.contains_key(address))
+            .collect();
+        new.sort_unstable();
+        new.dedup();
+        if new.is_empty() {
+            return;
+        }
+        let places: Vec<(u64, &[u8])> = new.iter().map(|address| (*address, &[][..])).collect();
+        let found = fits_stats::symbols::locate_all(&self.modules, &places);
+        for (address, location) in new.into_iter().zip(found) {
+            let text = |text: Option<std::sync::Arc<str>>| text.map(|text| text.to_string());
+            let site = Site {
+                module: text(location.module),
+                symbol: text(location.symbol),
+                source: text(location.source),
+            };
+            self.known.insert(address, site);
+        }
+    }
+
+    /// Fills in the places that records name.
+    pub fn fill<'a>(&mut self, records: impl Iterator<Item = &'a mut Record>) {
+        let mut places: Vec<(u64, &mut Site)> = Vec::new();
+        for record in records {
+            for injection in &mut record.injections {
+                places.extend(address(&injection.pc).map(|at| (at, &mut injection.site)));
+            }
+            if let Some(EndRecord::Signaled {
+                pc: Some(pc), site, ..
+            }) = &mut record.end
+            {
+                places.extend(address(pc).map(|at| (at, site)));
+            }
+        }
+        self.learn(places.iter().map(|(address, _)| *address));
+        for (address, site) in places {
+            if let Some(known) = self.known.get(&address) {
+                site.clone_from(known);
+            }
+        }
+    }
+}
+
+fn address(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+}
