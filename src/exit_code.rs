@@ -22,6 +22,14 @@ pub(crate) const NOT_REACHED: u8 = 14;
 pub(crate) const INVALID: u8 = 15;
 /// `fits inject`: what was typed is wrong, or contradicts the program or its golden run (also clap's status for wrong usage).
 pub(crate) const USAGE: u8 = 2;
+/// `fits campaign status`, `fits campaign merge`: not every point has its outcome yet.
+pub(crate) const INCOMPLETE: u8 = 1;
+/// `fits campaign`: stopped by a signal before the end; it can be gone on with.
+pub(crate) const STOPPED: u8 = 3;
+/// `fits campaign`: an outcome that was known without running it is wrong.
+pub(crate) const PRUNING: u8 = 4;
+/// `fits campaign`: another process works on it.
+pub(crate) const HELD: u8 = 5;
 /// `fits golden --verify`: the program ended well, but its two runs differ. `fits inject --dry-run`: the outcome is not masked.
 pub(crate) const NOT_REPRODUCIBLE: u8 = 123;
 /// fits failed: the statistics could not be collected or written, ptrace is forbidden.
@@ -57,3 +65,16 @@ Exit status:
   127  the program was not found
 With --exit-code, in place of 0, the highest of:
   0 masked, 10 sdc, 11 detected, 12 crash, 13 hang, 14 not reached, 15 invalid";
+
+/// The table for `fits campaign --help`.
+pub(crate) const CAMPAIGN_TABLE: &str = "\
+Exit status:
+  0    done, whatever came of the experiments: outcomes are results
+  1    status, merge: not every point has its outcome yet
+  2    the command line, the campaign file, a fault, or the folder is wrong: of another program, version or plan
+  3    stopped by SIGINT or SIGTERM: everything that was done is kept, and fits campaign resume goes on
+  4    --validate-pruning: an outcome that was known without running it is wrong
+  5    another process works on the campaign
+  125  fits failed, or the fault-free run is no reference
+  126  the program was found but cannot be run
+  127  the program was not found";

@@ -3,6 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use fits_injectors::campaign::export::ExportError;
+use fits_injectors::campaign::file::FileError;
+use fits_injectors::campaign::run::RunError;
+use fits_injectors::campaign::store::StoreError;
 use fits_injectors::experiment::compare::Different;
 use fits_injectors::experiment::record::ReadError;
 use fits_injectors::experiment::session::SessionError;
@@ -44,6 +48,14 @@ pub(crate) enum CliError {
     Results(#[from] ReadError),
     #[error(transparent)]
     Compared(#[from] Different),
+    #[error(transparent)]
+    CampaignFile(#[from] FileError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Campaign(#[from] RunError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
     #[error("the program cannot be run twice for --verify: {0}")]
     NotTwice(String),
 }
@@ -75,6 +87,15 @@ impl CliError {
                 _ => exit_code::FAILED,
             },
             Self::Folder(_) | Self::Results(_) | Self::Compared(_) => exit_code::NOT_GOLDEN,
+            Self::Store(error)
+            | Self::Campaign(RunError::Store(error))
+            | Self::Export(ExportError::Store(error)) => match error {
+                StoreError::Held { .. } => exit_code::HELD,
+                StoreError::Database { .. } | StoreError::Io { .. } => exit_code::FAILED,
+                _ => exit_code::USAGE,
+            },
+            Self::Campaign(RunError::Pruning { .. }) => exit_code::PRUNING,
+            Self::CampaignFile(FileError::Wrong(_)) => exit_code::USAGE,
             Self::Usage(_) | Self::Session(SessionError::Wrong(_)) => exit_code::USAGE,
             Self::Session(SessionError::CannotRun(_)) => exit_code::CANNOT_RUN,
             Self::Session(SessionError::NotReproducible(_)) => exit_code::NOT_REPRODUCIBLE,

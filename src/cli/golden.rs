@@ -144,8 +144,6 @@ pub(crate) fn execute(
     for (number, stream) in stdio.into_iter().enumerate() {
         command = command.stdio(number, stream);
     }
-    let executable = command.resolve().map_err(BackendError::from)?;
-    fits_tracer::process::check_executable(&executable).map_err(BackendError::from)?;
     let options = RunOptions {
         level: args.stats.of_model(),
         environment: args.environment(),
@@ -153,6 +151,53 @@ pub(crate) fn execute(
         cpus: CpuPlan::new(),
         progress: Arc::default(),
     };
+    let words = std::iter::once(&args.program).chain(&args.arguments);
+    let words: Vec<String> = words
+        .map(|text| text.to_string_lossy().into_owned())
+        .collect();
+    let (marks, input) = (OutputMark::both(), standard_input());
+    let mut line = ProgressLine::default();
+    if !args.quiet {
+        line = ProgressLine::start(&options.progress);
+    }
+    let destination = Destination {
+        out,
+        replace: args.force,
+    };
+    count(
+        &command,
+        words,
+        args.backend,
+        &options,
+        &destination,
+        |info| {
+            drop(line);
+            info.standard_input = input;
+            info.outputs = marks.iter().filter_map(OutputMark::finish).collect();
+        },
+    )
+}
+
+/// Where a result goes.
+pub(crate) struct Destination<'a> {
+    /// The folder.
+    pub(crate) out: &'a Path,
+    /// Whether an earlier result there gives way.
+    pub(crate) replace: bool,
+}
+
+/// Runs a command and counts; `words` are its arguments with the program as typed, `complete` adds what is known of its input and output when it has
+/// ended.
+pub(crate) fn count(
+    command: &Command,
+    words: Vec<String>,
+    choice: BackendChoice,
+    options: &RunOptions,
+    destination: &Destination,
+    complete: impl FnOnce(&mut RunInfo),
+) -> Result<(Outcome, String), CliError> {
+    let executable = command.resolve().map_err(BackendError::from)?;
+    fits_tracer::process::check_executable(&executable).map_err(BackendError::from)?;
     let mut stats = StatsProcess::start(
         &statistics_program()?,
         options.level,
@@ -160,23 +205,14 @@ pub(crate) fn execute(
     )?;
     // On the other CPUs while the program runs: started before this thread is pinned.
     let program_hash = std::thread::spawn(move || hash_file(&executable));
-    let marks = OutputMark::both();
-    let mut info = before(args, &command);
-    let mut backend = backend(args.backend);
-    let line = if args.quiet {
-        ProgressLine::default()
-    } else {
-        ProgressLine::start(&options.progress)
-    };
-    let result = backend.run(&command, &options, &mut stats);
-    drop(line);
-    let outcome = result?;
+    let mut info = before(command, words, choice, options);
+    let outcome = backend(choice).run(command, options, &mut stats)?;
     after(&mut info, &outcome);
     info.program_sha256 = program_hash.join().unwrap_or_default();
-    info.outputs = marks.iter().filter_map(OutputMark::finish).collect();
+    complete(&mut info);
     let finish = Finish {
-        out: out.to_owned(),
-        replace: args.force,
+        out: destination.out.to_owned(),
+        replace: destination.replace,
         info,
     };
     match stats.finish(finish)? {
@@ -199,7 +235,12 @@ fn statistics_program() -> Result<PathBuf, CliError> {
     Ok(own.with_file_name("fits-stats"))
 }
 
-fn before(args: &GoldenArgs, command: &Command) -> RunInfo {
+fn before(
+    command: &Command,
+    words: Vec<String>,
+    choice: BackendChoice,
+    options: &RunOptions,
+) -> RunInfo {
     let text = |text: &OsString| text.to_string_lossy().into_owned();
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -211,21 +252,17 @@ fn before(args: &GoldenArgs, command: &Command) -> RunInfo {
             .resolve()
             .map(|path| path.to_string_lossy().into_owned())
             .unwrap_or_default(),
-        arguments: std::iter::once(&args.program)
-            .chain(&args.arguments)
-            .map(text)
-            .collect(),
+        arguments: words,
         environment: std::env::vars_os().map(variable).collect(),
         working_directory: std::env::current_dir()
             .map(|path| path.to_string_lossy().into_owned())
             .unwrap_or_default(),
-        standard_input: standard_input(),
-        backend: match args.backend {
+        backend: match choice {
             BackendChoice::Dbt => model::Backend::Dbt,
             BackendChoice::Ptrace => model::Backend::Ptrace,
         },
-        level: args.stats.of_model(),
-        controlled: !args.raw_environment,
+        level: options.level,
+        controlled: matches!(options.environment, Environment::Controlled),
         times: RunTimes {
             started: started.as_secs_f64(),
             ..RunTimes::default()

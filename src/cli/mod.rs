@@ -1,5 +1,6 @@
 //! The subcommands: each is a struct of what was typed and a function that carries it out.
 
+mod campaign;
 mod compare;
 mod error;
 mod experiments;
@@ -32,6 +33,7 @@ enum Command {
     Golden(golden::GoldenArgs),
     // Boxed: it has many more flags than the others.
     Inject(Box<inject::InjectArgs>),
+    Campaign(campaign::CampaignArgs),
     Compare(compare::CompareArgs),
     Report(report::ReportArgs),
     Completions(generate::CompletionsArgs),
@@ -45,6 +47,7 @@ pub(crate) fn run(cli: Cli) -> Result<u8, CliError> {
     match cli.command {
         Command::Golden(args) => golden::run(&args),
         Command::Inject(args) => inject::run(&args),
+        Command::Campaign(args) => campaign::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Completions(args) => generate::completions(&args),
@@ -55,7 +58,12 @@ pub(crate) fn run(cli: Cli) -> Result<u8, CliError> {
 
 /// Prints a result. A reader that has seen enough (`fits compare … | head`) is no failure.
 fn print(text: &str) -> Result<(), CliError> {
-    match std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()) {
+    print_bytes(text.as_bytes())
+}
+
+/// The same for what is not text.
+fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
+    match std::io::Write::write_all(&mut std::io::stdout(), bytes) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::file(
             "write to",
             "standard output".as_ref(),

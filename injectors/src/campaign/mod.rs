@@ -1,6 +1,7 @@
 //! Campaigns: very many experiments with one program, planned, carried out, and told in figures that hold.
 //!
 //! - [`mod@file`]: what is asked for.
+//! - [`export`]: a campaign for other tools.
 //! - [`point`]: a row of the plan.
 //! - [`prune`]: what is known without running it.
 //! - [`report`]: what has been found, as tables and a page.
@@ -10,6 +11,7 @@
 //! - [`run`]: carrying a plan out.
 //! - [`store`]: plan and results of a campaign in one database.
 
+pub mod export;
 pub mod file;
 pub mod point;
 pub mod prune;

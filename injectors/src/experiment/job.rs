@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use fits_stats::model::Level;
 use fits_stats::symbols::Names;
 use fits_tracer::backend::BackendError;
 use fits_tracer::engine::{End, Engine, EngineOptions, Found, Limits, Reached};
@@ -88,10 +89,25 @@ pub enum Job {
         /// Instructions of each thread and processor time of the fault-free run, where they are known.
         golden: Option<(Vec<u64>, f64)>,
     },
+    /// Run without faults and count everything. For whoever has a backend that does: not for [`carry_out`].
+    Golden(GoldenJob),
     /// Run with faults.
     Experiment(Box<Experiment>),
     /// Find out without faults what would become of them.
     Prune(Box<PruneJob>),
+}
+
+/// A golden run in the sandbox.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GoldenJob {
+    /// How.
+    pub run: Run,
+    /// By whom: the translator, or single steps.
+    pub engine: EngineName,
+    /// What is counted.
+    pub level: Level,
+    /// Name of the folder in the store for the result.
+    pub keep: String,
 }
 
 /// A run with faults.
@@ -130,6 +146,8 @@ pub enum Report {
     Reference(Box<ReferenceReport>),
     /// Instructions of each thread.
     Counted(End),
+    /// The folder of a golden run is in the store.
+    Golden,
     /// The moments, in the order of the faults, which have their seeds now. `None`: the fault-free run ends before.
     Planned(Vec<Option<(String, Found)>>),
     /// What is wrong with a fault: one sentence.
@@ -215,6 +233,7 @@ pub fn carry_out(
             seed,
             golden,
         } => plan_all(&run, &mut *engines(engine), &faults, seed, golden, inside),
+        Job::Golden(_) => Err(Failure::Other("golden runs are made elsewhere".to_owned())),
         Job::Experiment(experiment) => {
             let mut engine = engines(experiment.engine);
             run_experiment(&experiment, &mut *engine, inside)

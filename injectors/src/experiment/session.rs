@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fits_stats::model::{Module, Segment};
+use fits_stats::model::{Level, Module, Segment};
 use fits_tracer::backend::Ended;
 use fits_tracer::engine::{End, Found, HowEnded, Limits};
 
 use super::client::{ClientError, Worker};
-use super::job::{EngineName, Experiment, ExperimentReport, Job, ReferenceReport, Report, Run};
+use super::job::{
+    EngineName, Experiment, ExperimentReport, GoldenJob, Job, ReferenceReport, Report, Run,
+};
 use super::outcome::{Checks, Evidence, Outcome, judge, signal_name};
 use super::outputs::{Difference, Output, What};
 use super::record::{EndRecord, Isolation, Record, Site};
@@ -344,6 +346,28 @@ impl Session {
         Ok(&self.instructions)
     }
 
+    /// Runs the program without faults in the sandbox and counts everything; the folder with what was counted.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub fn golden(&mut self, level: Level) -> Result<PathBuf, SessionError> {
+        const COUNTED: &str = "counted";
+        let run = Run {
+            limits: Limits::default(),
+            ..self.run()
+        };
+        let job = GoldenJob {
+            run,
+            engine: self.manner.finder,
+            level,
+            keep: COUNTED.to_owned(),
+        };
+        match self.ask(&Job::Golden(job))? {
+            Report::Golden => Ok(self.store.join(COUNTED)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// What a golden run has counted.
     pub fn know(&mut self, instructions: Vec<u64>) {
         self.instructions = instructions;
@@ -521,25 +545,36 @@ impl Session {
     /// Files with code, for finding symbols and lines.
     #[must_use]
     pub fn modules(&self) -> Vec<Module> {
-        let mut modules: Vec<Module> = Vec::new();
-        let mapped = self.reference.iter().flat_map(|report| &report.modules);
-        for (path, start, end, offset) in mapped {
-            let segment = Segment {
-                start: *start,
-                end: *end,
-                file_offset: *offset,
-            };
-            match modules.iter_mut().find(|module| module.path == *path) {
-                Some(module) => module.segments.push(segment),
-                None => modules.push(Module {
-                    path: path.clone(),
-                    segments: vec![segment],
-                    generation: 0,
-                }),
-            }
-        }
-        modules
+        self.reference.as_ref().map(modules).unwrap_or_default()
     }
+
+    /// The reference run, if there was one.
+    #[must_use]
+    pub fn reference_report(&self) -> Option<&ReferenceReport> {
+        self.reference.as_ref()
+    }
+}
+
+/// Files with code as they lay in a reference run, for finding symbols and lines.
+#[must_use]
+pub fn modules(report: &ReferenceReport) -> Vec<Module> {
+    let mut modules: Vec<Module> = Vec::new();
+    for (path, start, end, offset) in &report.modules {
+        let segment = Segment {
+            start: *start,
+            end: *end,
+            file_offset: *offset,
+        };
+        match modules.iter_mut().find(|module| module.path == *path) {
+            Some(module) => module.segments.push(segment),
+            None => modules.push(Module {
+                path: path.clone(),
+                segments: vec![segment],
+                generation: 0,
+            }),
+        }
+    }
+    modules
 }
 
 /// What a second reference run did otherwise than the first, if anything.

@@ -411,6 +411,23 @@ impl Inside {
         self.guard.exceeded()
     }
 
+    /// What the worker was told first.
+    #[must_use]
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Copies a folder into the store, under this name.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn keep(&self, folder: &Path, name: &str) -> io::Result<()> {
+        let to = self.store.join(name);
+        std::fs::create_dir(&to)?;
+        let mut room = u64::MAX;
+        outputs::copy_tree(folder, &to, &mut room)
+    }
+
     /// A folder of the host where things can be kept beyond the experiment.
     #[must_use]
     pub fn store(&self) -> &Path {

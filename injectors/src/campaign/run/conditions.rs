@@ -53,11 +53,7 @@ impl Conditions<'_> {
             Err(what) if self.reproducible => Err(SessionError::Reference(format!(
                 "it is not the one that the campaign was planned with: {what}"
             ))),
-            Err(_) => {
-                session.reference()?;
-                Ok(session)
-            }
-            Ok(()) => Ok(session),
+            Ok(()) | Err(_) => Ok(session),
         }
     }
 }

@@ -89,6 +89,11 @@ impl Archive {
         Ok(value.unwrap_or(self.provenance.points))
     }
 
+    /// For queries that are made elsewhere.
+    pub(crate) fn database(&self) -> &Connection {
+        &self.database
+    }
+
     /// Something of the table `state`.
     pub(super) fn state<T: FromSql>(&self, name: &str) -> Result<Option<T>, StoreError> {
         self.database
@@ -137,6 +142,18 @@ impl Archive {
             counts.insert(name.as_deref().and_then(outcome), (count, weight));
         }
         Ok(counts)
+    }
+
+    /// How many equally weighted experiments say as much as those whose outcomes are known and counted (Kish's effective sample size).
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn effective(&self) -> Result<f64, StoreError> {
+        let query = "SELECT coalesce(sum(weight) * sum(weight) / sum(weight * weight), 0.0) FROM experiments
+             WHERE outcome NOT IN ('not reached', 'invalid')";
+        self.database
+            .query_row(query, [], |row| row.get(0))
+            .map_err(self.failed())
     }
 
     /// Whether all weights are 1.

@@ -14,6 +14,8 @@ mod hold;
 mod merge;
 mod provenance;
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod tests;
 mod work;
 

@@ -1,0 +1,264 @@
+//! Carrying a campaign out: from the start, or from where it was left.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use fits_injectors::campaign::file::{Campaign, Shard};
+use fits_injectors::campaign::run::{Conditions, Finished, Order, RunError, Sites, carry_out};
+use fits_injectors::campaign::store::{Archive, Part, Provenance, StoreError, Work, split_off};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::conduct::{conduct, enter, identity};
+use super::folder::{self, Scratch};
+use super::plan::{Asked, input, plan};
+use super::progress::Progress;
+use super::{provenance, table};
+use crate::cli::CliError;
+use crate::cli::experiments::replay;
+use crate::exit_code;
+
+/// How a campaign is carried out: may be another each time that it is gone on with.
+#[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    /// Experiments at the same time [default: what the campaign file says, or as many as there are processors]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Run so many of the faults whose outcome is known without it, and fail if one disagrees
+    #[arg(long, value_name = "K")]
+    validate_pruning: Option<u64>,
+    /// Seconds that a worker may be silent, beyond five times what a run may take, before its experiment is given up
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    silence: u64,
+    /// What is told while it runs
+    #[arg(long, value_enum, default_value_t = ProgressForm::Auto)]
+    progress: ProgressForm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressForm {
+    /// A line on a terminal, otherwise nothing
+    Auto,
+    /// Lines of JSON on standard error, about one a second
+    Json,
+    /// Nothing
+    None,
+}
+
+/// Plan a campaign and carry it out
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    asked: Asked,
+    #[command(flatten)]
+    options: RunOptions,
+    /// Only the part I of N of the plan, which is the same for all parts (fits campaign merge puts them together)
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    shard: Option<Shard>,
+}
+
+/// Go on with a campaign that was planned, stopped or killed
+///
+/// Loses nothing and repeats nothing: what was told as done is done, and what is left gives what it would have given.
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// The folder of the campaign
+    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    folder: PathBuf,
+    #[command(flatten)]
+    options: RunOptions,
+    /// Only the part I of N of the plan
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    shard: Option<Shard>,
+    /// Carry it out in a new folder, which gets the plan, and none of the results
+    #[arg(long, value_name = "DIR2", requires = "shard", value_hint = clap::ValueHint::DirPath)]
+    out: Option<PathBuf>,
+    /// Carry out invalid experiments once more
+    #[arg(long)]
+    retry_invalid: bool,
+}
+
+fn shard(text: &str) -> Result<Shard, String> {
+    let refused = || "it must be I/N, with I from 1 to N (2/8)".to_owned();
+    let (number, of) = text.split_once('/').ok_or_else(refused)?;
+    let (number, of) = (number.parse(), of.parse());
+    match (number, of) {
+        (Ok(number), Ok(of)) if (1..=of).contains(&number) => Ok(Shard { number, of }),
+        _ => Err(refused()),
+    }
+}
+
+pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
+    let planned = plan(&args.asked, args.options.progress != ProgressForm::Auto)?;
+    let shard = args.shard.or(planned.campaign.shard);
+    carry(&planned.folder, &args.options, shard, false)
+}
+
+pub(crate) fn resume(args: &ResumeArgs) -> Result<u8, CliError> {
+    let folder = absolute(&args.folder)?;
+    let Some(out) = &args.out else {
+        return carry(&folder, &args.options, args.shard, args.retry_invalid);
+    };
+    let out = absolute(out)?;
+    std::fs::create_dir_all(&out).map_err(CliError::file("make", &out))?;
+    split_off(&folder, &out)?;
+    let copied = folder.join(folder::CAMPAIGN);
+    std::fs::copy(&copied, out.join(folder::CAMPAIGN)).map_err(CliError::file("copy", &copied))?;
+    carry(&out, &args.options, args.shard, args.retry_invalid)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, CliError> {
+    std::path::absolute(path).map_err(CliError::file("find", path))
+}
+
+/// Carries out what is left of the campaign in `folder`.
+fn carry(
+    folder: &Path,
+    options: &RunOptions,
+    shard: Option<Shard>,
+    retry: bool,
+) -> Result<u8, CliError> {
+    let archive = Archive::open(folder)?;
+    let provenance = archive.provenance();
+    let campaign = read(folder, provenance)?;
+    let shard = shard.or(campaign.shard);
+    let mut work = Work::open(folder, &folder::holder())?;
+    let unchanged = provenance::check(folder, provenance)?;
+    if retry {
+        work.forget_invalid()?;
+    }
+    enter(&campaign)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // A second one ends fits as if it were not caught.
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(CliError::file("watch for", Path::new("signals")))?;
+    }
+    let scratch = Scratch::new(folder)?;
+    let conduct = conduct(&campaign);
+    let input = input(&campaign)?;
+    let mut setup = conduct.setup(&input, scratch.path())?;
+    setup.environment = Some(variables(&provenance.environment));
+    let flag = input.flag.clone();
+    let replay = |faults: &[String]| replay::command(&conduct, flag.as_deref(), faults);
+    let conditions = Conditions {
+        executable: "/proc/self/exe".into(),
+        setup,
+        isolate: conduct.isolate,
+        manner: conduct.manner(false),
+        report: provenance.report.clone(),
+        reproducible: provenance.reference.reproducible != Some(false),
+        instructions: provenance.reference.instructions.clone(),
+        scratch: scratch.path().to_owned(),
+        silence: Duration::from_secs(options.silence),
+        replay: &replay,
+    };
+    let order = Order {
+        jobs: jobs(options, &campaign),
+        part: shard.map_or(Part::WHOLE, |shard| Part {
+            remainder: shard.number - 1,
+            of: shard.of,
+        }),
+        size: archive.size()?,
+        until: None,
+        validate: options
+            .validate_pruning
+            .unwrap_or(campaign.validate_pruning),
+    };
+    let mut progress = Progress::new(options.progress, work.counts(order.size)?);
+    let mut sites = Sites::new(modules(provenance));
+    let result = carry_out(
+        &mut work,
+        &order,
+        &conditions,
+        &unchanged,
+        &mut sites,
+        &stop,
+        &mut |event| progress.hear(event),
+    );
+    progress.finish();
+    drop(work);
+    drop(scratch);
+    tell(
+        &archive,
+        folder,
+        result,
+        options,
+        stop.load(Ordering::SeqCst),
+    )
+}
+
+/// Says how it ended.
+fn tell(
+    archive: &Archive,
+    folder: &Path,
+    result: Result<Finished, RunError>,
+    options: &RunOptions,
+    stopped: bool,
+) -> Result<u8, CliError> {
+    let how = format!("fits campaign resume {} goes on", folder.display());
+    match result {
+        Ok(Finished::Whole) => {
+            if options.progress != ProgressForm::None {
+                crate::cli::print(&table::outcomes(archive)?)?;
+            }
+            Ok(0)
+        }
+        Ok(Finished::Stopped) => {
+            eprintln!("fits: stopped, and everything that was done is kept; {how}");
+            Ok(exit_code::STOPPED)
+        }
+        Err(error @ RunError::Pruning { .. }) => Err(error.into()),
+        Err(error) => {
+            debug_assert!(!stopped || matches!(error, RunError::Store(_) | RunError::Failed(_)));
+            eprintln!("fits: everything that was done is kept; {how} when this is settled:");
+            Err(error.into())
+        }
+    }
+}
+
+/// What the campaign's file says, which must be what was planned.
+fn read(folder: &Path, provenance: &Provenance) -> Result<Campaign, CliError> {
+    let path = folder.join(folder::CAMPAIGN);
+    let campaign = Campaign::read(&path, Vec::new())?;
+    if identity(&campaign) == provenance.campaign {
+        return Ok(campaign);
+    }
+    Err(StoreError::Another {
+        path: folder.to_owned(),
+        what: format!(
+            "was planned with another {}: make a new campaign of it in another folder",
+            folder::CAMPAIGN
+        ),
+    }
+    .into())
+}
+
+fn jobs(options: &RunOptions, campaign: &Campaign) -> NonZeroUsize {
+    let asked = campaign
+        .jobs
+        .and_then(|jobs| NonZeroUsize::new(usize::try_from(jobs).ok()?));
+    options
+        .jobs
+        .or(asked)
+        .or_else(|| std::thread::available_parallelism().ok())
+        .unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Variables of the environment as they were recorded.
+fn variables(recorded: &[String]) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+    let pair = |text: &String| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        (name.into(), value.into())
+    };
+    recorded.iter().map(pair).collect()
+}
+
+/// Files with code, as they lay in the reference run.
+fn modules(provenance: &Provenance) -> Vec<fits_stats::model::Module> {
+    fits_injectors::experiment::session::modules(&provenance.report)
+}
