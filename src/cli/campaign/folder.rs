@@ -64,10 +64,6 @@ impl Drop for Scratch {
 
 /// How a second process is told who works on a campaign.
 pub(super) fn holder() -> String {
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    format!(
-        "process {} on {}",
-        std::process::id(),
-        host.to_string_lossy()
-    )
+    let host = super::provenance::host().name;
+    format!("process {} on {host}", std::process::id())
 }

@@ -230,6 +230,15 @@ impl Work {
     }
 }
 
+impl Drop for Work {
+    fn drop(&mut self) {
+        // The file is whole without its log, unless somebody reads; nothing is lost if it is not.
+        let _ = self
+            .database
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    }
+}
+
 fn insert(database: &Connection, record: &Record, start: &str) -> rusqlite::Result<()> {
     let (exit, signal, limit) = end(record);
     let injection = record.injections.first();
