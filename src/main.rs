@@ -3,6 +3,7 @@
 mod cli;
 mod exit_code;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -14,7 +15,8 @@ fn main() -> ExitCode {
     match cli::run(cli::Cli::parse()) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("fits: {error}");
+            // Where nobody reads it, the exit status must do.
+            let _ = writeln!(std::io::stderr(), "fits: {error}");
             ExitCode::from(error.exit_code())
         }
     }

@@ -1,6 +1,7 @@
 //! Tests of fits as a whole.
 
 mod agreement;
+mod campaign;
 mod compare;
 mod golden;
 mod hot_paths;

@@ -24,6 +24,7 @@ pub(super) fn conduct(campaign: &Campaign) -> Conduct {
         dry_run: false,
         window: campaign.window,
         trace: campaign.trace,
+        reference_limit: None,
         detect_exit: judging.detect_exit.clone(),
         detect_output: judging.detect_output.clone(),
         detect_symbol: judging.detect_symbol.clone(),

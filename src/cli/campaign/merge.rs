@@ -37,11 +37,11 @@ pub(crate) fn run(args: &MergeArgs) -> Result<u8, CliError> {
     } else {
         ""
     };
-    eprintln!(
+    super::note(&format!(
         "fits: {} of the plan's points have no outcome yet ({}{more}); fits campaign resume {} carries them out",
         merged.left,
         some.join(", "),
         out.display()
-    );
+    ));
     Ok(exit_code::INCOMPLETE)
 }

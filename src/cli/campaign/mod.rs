@@ -78,3 +78,8 @@ fn init(args: &InitArgs) -> Result<u8, CliError> {
     super::print(&format!("{}\n", args.file.display()))?;
     Ok(0)
 }
+
+/// Says something on standard error, if anybody listens.
+fn note(sentence: &str) {
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{sentence}\n"));
+}

@@ -49,11 +49,11 @@ pub(crate) struct PlanArgs {
 pub(crate) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     let planned = plan(&args.asked, args.quiet)?;
     if !args.quiet {
-        eprintln!(
+        super::note(&format!(
             "Planned in {}; fits campaign resume {} carries it out",
             planned.folder.display(),
             planned.folder.display()
-        );
+        ));
     }
     Ok(0)
 }
@@ -160,7 +160,7 @@ impl Planner<'_> {
 
     fn say(&self, what: &str) {
         if !self.quiet {
-            eprintln!("fits: {what}");
+            super::note(&format!("fits: {what}"));
         }
     }
 

@@ -3,13 +3,17 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use fits_injectors::campaign::file::{Campaign, Shard};
-use fits_injectors::campaign::run::{Conditions, Finished, Order, RunError, Sites, carry_out};
+use fits_injectors::campaign::file::{Campaign, Shard, Size};
+use fits_injectors::campaign::run::{
+    Conditions, Finished, Order, RunError, Sites, Until, carry_out,
+};
+use fits_injectors::campaign::statistics::wilson;
 use fits_injectors::campaign::store::{Archive, Part, Provenance, StoreError, Work, split_off};
+use fits_injectors::experiment::outcome::Outcome;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::conduct::{conduct, enter, identity};
@@ -157,6 +161,7 @@ fn carry(
         silence: Duration::from_secs(options.silence),
         replay: &replay,
     };
+    let until = until(&campaign, shard)?;
     let order = Order {
         jobs: jobs(options, &campaign),
         part: shard.map_or(Part::WHOLE, |shard| Part {
@@ -164,7 +169,10 @@ fn carry(
             of: shard.of,
         }),
         size: archive.size()?,
-        until: None,
+        until: until.as_ref().map(|(sizes, enough)| Until {
+            sizes: sizes.clone(),
+            enough,
+        }),
         validate: options
             .validate_pruning
             .unwrap_or(campaign.validate_pruning),
@@ -183,13 +191,54 @@ fn carry(
     progress.finish();
     drop(work);
     drop(scratch);
-    tell(
-        &archive,
-        folder,
-        result,
-        options,
-        stop.load(Ordering::SeqCst),
-    )
+    tell(&archive, folder, result, options)
+}
+
+/// Counts of outcomes, in the order of [`Outcome::ALL`].
+type Counts = [u64; Outcome::ALL.len()];
+
+/// At which sizes it is looked whether a campaign has seen enough, and whether it has.
+#[expect(clippy::type_complexity, reason = "a closure has no name")]
+fn until(
+    campaign: &Campaign,
+    shard: Option<Shard>,
+) -> Result<Option<(Vec<u64>, impl Fn(&Counts) -> bool + use<>)>, CliError> {
+    let Some(Size::UntilWidth {
+        width,
+        outcome,
+        confidence,
+        maximum,
+    }) = campaign.sampling.size()
+    else {
+        return Ok(None);
+    };
+    if shard.is_some_and(|shard| shard.of > 1) {
+        return Err(CliError::Usage(
+            "a part of a campaign cannot know when the whole has seen enough: --shard goes with a number of experiments, not with a width".to_owned(),
+        ));
+    }
+    let enough = move |counts: &Counts| {
+        let all = Outcome::ALL.into_iter().zip(counts);
+        let counted: u64 = all
+            .clone()
+            .filter(|(one, _)| one.is_counted())
+            .map(|(_, count)| count)
+            .sum();
+        let own: u64 = all
+            .filter(|(one, _)| *one == outcome)
+            .map(|(_, count)| count)
+            .sum();
+        counted > 0 && wilson(own, counted, confidence).width() <= width
+    };
+    Ok(Some((sizes(maximum), enough)))
+}
+
+/// From 100 on, a fifth more each time: the same for everybody, and few, since each look is a chance to stop by luck.
+fn sizes(maximum: u64) -> Vec<u64> {
+    let next = |size: &u64| Some((size + size.div_ceil(5)).next_multiple_of(10));
+    std::iter::successors(Some(100), next)
+        .take_while(|size| *size < maximum)
+        .collect()
 }
 
 /// Says how it ended.
@@ -198,7 +247,6 @@ fn tell(
     folder: &Path,
     result: Result<Finished, RunError>,
     options: &RunOptions,
-    stopped: bool,
 ) -> Result<u8, CliError> {
     let how = format!("fits campaign resume {} goes on", folder.display());
     match result {
@@ -209,13 +257,16 @@ fn tell(
             Ok(0)
         }
         Ok(Finished::Stopped) => {
-            eprintln!("fits: stopped, and everything that was done is kept; {how}");
+            super::note(&format!(
+                "fits: stopped, and everything that was done is kept; {how}"
+            ));
             Ok(exit_code::STOPPED)
         }
         Err(error @ RunError::Pruning { .. }) => Err(error.into()),
         Err(error) => {
-            debug_assert!(!stopped || matches!(error, RunError::Store(_) | RunError::Failed(_)));
-            eprintln!("fits: everything that was done is kept; {how} when this is settled:");
+            super::note(&format!(
+                "fits: everything that was done is kept; {how} when this is settled:"
+            ));
             Err(error.into())
         }
     }
@@ -261,4 +312,23 @@ fn variables(recorded: &[String]) -> Vec<(std::ffi::OsString, std::ffi::OsString
 /// Files with code, as they lay in the reference run.
 fn modules(provenance: &Provenance) -> Vec<fits_stats::model::Module> {
     fits_injectors::experiment::session::modules(&provenance.report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_grow_by_a_fifth() {
+        assert!(sizes(100).is_empty());
+        assert_eq!(sizes(300), [100, 120, 150, 180, 220, 270]);
+    }
+
+    #[test]
+    fn a_shard_is_a_part_from_one_on() {
+        assert_eq!(shard("2/3"), Ok(Shard { number: 2, of: 3 }));
+        for wrong in ["0/3", "4/3", "3", "a/b", "1/0"] {
+            assert!(shard(wrong).is_err(), "{wrong}");
+        }
+    }
 }
