@@ -27,6 +27,7 @@ fn session(program: &Path, arguments: &[&str], store: &Path) -> Session {
         program: program.into(),
         arguments: arguments.iter().map(Into::into).collect(),
         limits: HostLimits::default(),
+        environment: None,
         place: 0,
     };
     for folder in ["work", "store"] {
