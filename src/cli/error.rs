@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fits_injectors::campaign::export::ExportError;
 use fits_injectors::campaign::file::FileError;
 use fits_injectors::campaign::run::RunError;
+use fits_injectors::campaign::sampling::PlanError;
 use fits_injectors::campaign::store::StoreError;
 use fits_injectors::experiment::compare::Different;
 use fits_injectors::experiment::record::ReadError;
@@ -50,6 +51,8 @@ pub(crate) enum CliError {
     Compared(#[from] Different),
     #[error(transparent)]
     CampaignFile(#[from] FileError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -96,6 +99,8 @@ impl CliError {
             },
             Self::Campaign(RunError::Pruning { .. }) => exit_code::PRUNING,
             Self::CampaignFile(FileError::Wrong(_)) => exit_code::USAGE,
+            Self::Plan(PlanError::Oracle(_) | PlanError::Io { .. }) => exit_code::FAILED,
+            Self::Plan(_) => exit_code::USAGE,
             Self::Usage(_) | Self::Session(SessionError::Wrong(_)) => exit_code::USAGE,
             Self::Session(SessionError::CannotRun(_)) => exit_code::CANNOT_RUN,
             Self::Session(SessionError::NotReproducible(_)) => exit_code::NOT_REPRODUCIBLE,

@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fits_injectors::campaign::file::{Campaign, Sampling};
+use fits_injectors::campaign::file::{Campaign, Pruning};
 use fits_injectors::campaign::point::Point;
+use fits_injectors::campaign::prune::AHEAD;
+use fits_injectors::campaign::sampling::{Oracle, Population, draw};
 use fits_injectors::campaign::store::{Draft, Provenance};
 use fits_injectors::experiment::record::Input;
 use fits_injectors::experiment::session::Session;
-use fits_injectors::fault::Fault;
+use fits_injectors::fault::{Fault, ParseError};
+use fits_stats::folder::GoldenFolder;
+use fits_tracer::engine::Found;
 
 use super::conduct::{conduct, enter, identity};
 use super::folder::{self, Scratch};
@@ -16,7 +20,7 @@ use super::provenance;
 use crate::cli::CliError;
 use crate::cli::experiments::conduct::Conduct;
 use crate::cli::experiments::input::{self, StandardInput};
-use crate::cli::experiments::{faults, moments, reference};
+use crate::cli::experiments::{moments, reference};
 use crate::cli::golden::BackendChoice;
 
 /// What a campaign is to be, and where it goes.
@@ -95,8 +99,7 @@ impl Planner<'_> {
         let Self {
             campaign, conduct, ..
         } = self;
-        let listed = self.listed()?;
-        conduct.check(listed.iter().flatten())?;
+        conduct.check(std::iter::empty())?;
         let executable = conduct.executable()?;
         let input = input(campaign)?;
         let scratch = Scratch::new(self.folder)?;
@@ -110,13 +113,17 @@ impl Planner<'_> {
             ));
         }
         self.say("golden run");
-        let golden = self.golden(&mut session)?;
-        let golden = reference::golden(conduct, Some(&golden), &executable)?;
+        let counted = self.golden(&mut session)?;
+        let golden = reference::golden(conduct, Some(&counted), &executable)?;
         self.say("reference run");
         let mut record = reference::run(false, &mut session, golden.as_ref(), &mut warnings)?;
         self.say("plan");
-        let points = self.points(&mut session, &listed)?;
+        let (points, population) = self.points(&mut session, &counted)?;
         draft.add(&points)?;
+        warnings.extend(population.warnings.iter().cloned());
+        let population = serde_json::to_value(&population).map_err(|error| {
+            CliError::Usage(format!("the fault space cannot be counted: {error}"))
+        })?;
         record.instructions = session.instructions().to_vec();
         let report = session
             .reference_report()
@@ -147,7 +154,7 @@ impl Planner<'_> {
             isolation: session.isolation().clone(),
             reference: record,
             report,
-            population: serde_json::Value::Null,
+            population,
             points: 0,
             plan_sha256: String::new(),
             warnings,
@@ -164,39 +171,6 @@ impl Planner<'_> {
         }
     }
 
-    /// The faults of a list.
-    fn listed(&self) -> Result<Vec<Vec<Fault>>, CliError> {
-        let Sampling::List {
-            faults: texts,
-            file,
-        } = &self.campaign.sampling
-        else {
-            return Err(CliError::Usage("only lists of faults".to_owned()));
-        };
-        let mut listed = Vec::new();
-        for text in texts {
-            listed.push(faults::parse_all(text.split_whitespace())?);
-        }
-        if let Some(file) = file {
-            listed.extend(faults::from_file(file)?);
-        }
-        if let Some(several) = listed.iter().find(|faults| faults.len() != 1) {
-            let texts: Vec<String> = several.iter().map(ToString::to_string).collect();
-            return Err(CliError::Usage(format!(
-                "an experiment of a campaign has one fault, and not {}: {}",
-                several.len(),
-                texts.join(" ")
-            )));
-        }
-        let drawn = listed.iter_mut().flatten().filter(|fault| fault.draws());
-        for (number, fault) in (0..).zip(drawn) {
-            fault
-                .seed
-                .get_or_insert(self.campaign.seed.wrapping_add(number));
-        }
-        Ok(listed)
-    }
-
     /// The folder of the golden run: the one that was named, copied, or a new one.
     fn golden(&self, session: &mut Session) -> Result<PathBuf, CliError> {
         let path = self.folder.join(folder::GOLDEN);
@@ -211,21 +185,112 @@ impl Planner<'_> {
         Ok(path)
     }
 
-    fn points(&self, session: &mut Session, listed: &[Vec<Fault>]) -> Result<Vec<Point>, CliError> {
-        let found = moments::find(self.conduct, self.campaign.seed, session, listed)?;
-        let points = listed.iter().flatten().zip(found.into_iter().flatten());
-        let point = |(number, (fault, planned)): (u64, (&Fault, moments::Planned))| Point {
-            number,
-            fault: planned
-                .as_ref()
-                .map_or_else(|| fault.to_string(), |(text, _)| text.clone()),
-            found: planned.map(|(_, found)| found),
-            weight: 1.0,
-            stratum: None,
-            class: None,
-            verdict: None,
+    /// The rows of the plan, and what they were drawn from.
+    fn points(
+        &self,
+        session: &mut Session,
+        golden: &Path,
+    ) -> Result<(Vec<Point>, Population), CliError> {
+        let golden = GoldenFolder::open(golden)?;
+        let mut oracle = Known {
+            conduct: self.conduct,
+            seed: self.campaign.seed,
+            session,
         };
-        Ok((0..).zip(points).map(point).collect())
+        let drawn = draw(self.campaign, &golden, &mut oracle)?;
+        let mut points: Vec<Point> = (0..)
+            .zip(drawn.faults)
+            .map(|(number, fault)| Point {
+                number,
+                fault: fault.text,
+                found: fault.found,
+                weight: fault.weight,
+                stratum: fault.stratum,
+                class: None,
+                verdict: None,
+            })
+            .collect();
+        oracle.complete(&mut points)?;
+        if self.campaign.pruning == Pruning::DefUse {
+            self.say("what is known without running it");
+            oracle.foresee(&mut points)?;
+        }
+        Ok((points, drawn.population))
+    }
+}
+
+/// Looks things up in the program.
+struct Known<'a> {
+    conduct: &'a Conduct,
+    seed: u64,
+    session: &'a mut Session,
+}
+
+impl Known<'_> {
+    /// Where faults lie that are given as text.
+    fn moments(&mut self, texts: &[String]) -> Result<Vec<moments::Planned>, CliError> {
+        let mut faults = Vec::new();
+        for text in texts {
+            let fault: Fault = text
+                .parse()
+                .map_err(|error: ParseError| CliError::Usage(error.to_string()))?;
+            faults.push(vec![fault]);
+        }
+        self.conduct.check(faults.iter().flatten())?;
+        let found = moments::find(self.conduct, self.seed, self.session, &faults)?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Looks up where the rest of the points lies.
+    fn complete(&mut self, points: &mut [Point]) -> Result<(), CliError> {
+        let open: Vec<&mut Point> = points
+            .iter_mut()
+            .filter(|point| point.found.is_none())
+            .collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let texts: Vec<String> = open.iter().map(|point| point.fault.clone()).collect();
+        for (point, planned) in open.into_iter().zip(self.moments(&texts)?) {
+            if let Some((text, found)) = planned {
+                point.fault = text;
+                point.found = Some(found);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what is known of points without running them.
+    fn foresee(&mut self, points: &mut [Point]) -> Result<(), CliError> {
+        let mut reached: Vec<&mut Point> = points
+            .iter_mut()
+            .filter(|point| point.found.is_some())
+            .collect();
+        let asked: Vec<(String, Found)> = reached
+            .iter()
+            .filter_map(|point| Some((point.fault.clone(), point.found?)))
+            .collect();
+        let foreseen = self.session.look_ahead(&asked, AHEAD)?;
+        for (point, foreseen) in reached.iter_mut().zip(foreseen) {
+            point.verdict = foreseen.fate.verdict();
+            point.class = foreseen.class.filter(|_| point.verdict.is_none());
+        }
+        Ok(())
+    }
+}
+
+impl Oracle for Known<'_> {
+    fn locate(&mut self, faults: &[String]) -> Result<Vec<Option<(String, Found)>>, String> {
+        self.moments(faults).map_err(|error| error.to_string())
+    }
+
+    fn live(&mut self, points: &[(String, Found)]) -> Result<Vec<bool>, String> {
+        let foreseen = self.session.look_ahead(points, AHEAD);
+        let foreseen = foreseen.map_err(|error| error.to_string())?;
+        Ok(foreseen
+            .iter()
+            .map(|foreseen| foreseen.fate.verdict().is_none())
+            .collect())
     }
 }
 
