@@ -645,6 +645,23 @@ fn every_field_is_in_the_template() {
     }
 }
 
+/// The document has every field, and its example is valid.
+#[test]
+fn the_document_has_every_field() {
+    let document = include_str!("../../../../docs/campaign-file.md");
+    let (_, rest) = document.split_once("```toml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let campaign = read(example).unwrap();
+    assert_eq!(campaign.space.exclude.functions, ["print_result"]);
+    for line in template().lines() {
+        let line = line.trim_start_matches("# ");
+        let key = line.split_once(" = ").map_or("", |(key, _)| key);
+        if !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '-') {
+            assert!(document.contains(&format!("`{key}`")), "{key}");
+        }
+    }
+}
+
 fn text() -> impl Strategy<Value = String> {
     "[ -~äπ\"\\\\\n\t]{1,12}"
 }

@@ -3,7 +3,8 @@
 //! The same campaign, golden run and seed give the same list. Everything comes from one stream of ChaCha with 8 rounds, its key made of the seed.
 //!
 //! - `random`: unbiased numbers below a bound. `picker`: points of a stratum by their weight. `direct`: distinct points by address and occurrence.
-//! - `located`: points by thread and index, where occurrences do not say enough. `strata`: dividing a space. `exhaustive`: all points. `list`: a given list.
+//! - `located`: points by thread and index, where occurrences do not say enough. `strata`: dividing a space. `exhaustive`: all points.
+//! - `windows`: ranges of moments, for exhaustive campaigns with pruning. `list`: a given list.
 
 mod direct;
 mod exhaustive;
@@ -14,6 +15,7 @@ mod random;
 mod strata;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use fits_stats::folder::GoldenFolder;
 use fits_tracer::engine::Found;
@@ -24,6 +26,7 @@ use super::space::{Space, SpaceError};
 use super::statistics::sample_size;
 use picker::{Candidate, Picker};
 use random::Random;
+pub use windows::{Windows, windows};
 
 /// Who knows the program: it finds moments, and looks ahead from them.
 pub trait Oracle {

@@ -500,6 +500,71 @@ fn several_threads_and_windows_are_drawn_by_index() {
 }
 
 #[test]
+fn windows_are_the_stays_in_a_region() {
+    let mut oracle = Pretended {
+        threads: vec![39],
+        asked: 0,
+    };
+    // Three rounds through the code.
+    let code: Vec<_> = LOOP
+        .iter()
+        .map(|&(pc, bytes, _, symbol)| (pc, bytes, 3, symbol))
+        .collect();
+    let mut of = |fields: &str| {
+        let (campaign, space) = space_of(
+            &format!("{fields}\n[sampling]\nkind = \"exhaustive\""),
+            &code,
+        )
+        .unwrap();
+        windows(&campaign, &space, &mut oracle).map_err(|error| error.to_string())
+    };
+    let ranges = |found: &Windows| {
+        found
+            .windows
+            .iter()
+            .map(|window| (window.thread, window.from, window.to))
+            .collect::<Vec<_>>()
+    };
+    let all = of("registers = [\"rax\", \"flags\"]\nmemory = [\"0x4000,bytes=4\"]\noperations = [\"flip\", \"stuck0\"]").unwrap();
+    assert_eq!(ranges(&all), [(0, 0, 39)]);
+    assert_eq!(all.points, 39 * (64 + 7 + 32) * 2);
+    assert_eq!(
+        all.locations.registers,
+        ["rax", "cf", "pf", "af", "zf", "sf", "df", "of"]
+    );
+    assert_eq!(all.locations.memory, [(0x4000, 4)]);
+    let vectors = of("registers = [\"rax\"]\n[space.region]\nfunctions = [\"vectors\"]").unwrap();
+    assert_eq!(ranges(&vectors), [(0, 5, 8), (0, 18, 21), (0, 31, 34)]);
+    assert_eq!(vectors.points, 9 * 64);
+    let part =
+        of("registers = [\"rax\"]\nindices = \"7-20\"\n[space.region]\nfunctions = [\"vectors\"]")
+            .unwrap();
+    assert_eq!(ranges(&part), [(0, 7, 8), (0, 18, 21)]);
+    for (fields, what) in [
+        (
+            "registers = [\"rax\"]\nmasks = [\"byte\"]",
+            "masks and bits do not go with it",
+        ),
+        (
+            "registers = [\"rax\"]\ndurations = [\"10\"]",
+            "durations do not go with it",
+        ),
+        (
+            "registers = [\"rax\"]\noperations = [\"random\"]",
+            "operations are flip, stuck0 and stuck1",
+        ),
+        ("memory = [\"sp+8\"]", "mem:sp+0x8 is not at an address"),
+        (
+            "instruction = [\"wreg\"]",
+            "population and instruction do not go with it",
+        ),
+    ] {
+        let error = of(fields).unwrap_err();
+        assert!(error.contains(what), "{fields}: {error}");
+    }
+}
+
+#[test]
 fn live_registers_are_those_that_the_oracle_says() {
     let mut oracle = Pretended {
         threads: vec![130_000],

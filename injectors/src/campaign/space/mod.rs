@@ -96,6 +96,12 @@ impl Choice {
         &self.spot.location
     }
 
+    /// Of memory: how many bytes from there.
+    #[must_use]
+    pub fn bytes(&self) -> u32 {
+        self.spot.bytes
+    }
+
     /// What a stratum by register class is called: general, flags, vector …, memory, or the part of the instruction.
     #[must_use]
     pub fn class(&self) -> &'static str {
