@@ -7,7 +7,7 @@ use clap::Args;
 use fits_dbt::runtime::TranslatorEngine;
 use fits_injectors::experiment::job::{EngineName, GoldenJob, Job, Report, carry_out};
 use fits_injectors::experiment::outputs::Kind;
-use fits_injectors::experiment::worker::{Inside, serve};
+use fits_injectors::experiment::worker::{Inside, serve_from};
 use fits_stats::model::{OutputHash, StandardInput};
 use fits_tracer::backend::RunOptions;
 use fits_tracer::engine::Engine;
@@ -23,7 +23,7 @@ use super::record::hash_file;
 pub(crate) struct WorkerArgs {}
 
 pub(crate) fn run() -> Result<u8, CliError> {
-    serve(|job, inside| match job {
+    serve_from(Job::folder, |job, inside| match job {
         Job::Golden(job) => golden(&job, inside).map(|()| Report::Golden),
         job => carry_out(job, inside, &engine),
     })?;

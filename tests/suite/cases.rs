@@ -12,6 +12,7 @@ mod hard_cases;
 mod inject_sandbox;
 mod inputs;
 mod known_failures;
+mod near;
 mod process;
 mod table;
 mod witness;
@@ -26,6 +27,7 @@ fn trials() -> Result<Vec<Trial>, String> {
     trials.extend(faults::trials()?);
     trials.extend(behaviour::trials()?);
     trials.extend(inject_sandbox::trials());
+    trials.extend(near::trials());
     Ok(trials)
 }
 

@@ -215,7 +215,7 @@ fn trial(name: &str, test: impl FnOnce() -> Completion + Send + 'static) -> Tria
 }
 
 /// Why this machine lets nobody make the namespaces of a sandbox, asked of another program than fits.
-fn forbidden(nobody: bool) -> Option<String> {
+pub(crate) fn forbidden(nobody: bool) -> Option<String> {
     let mut words = vec![
         "unshare", "--user", "--net", "--mount", "--pid", "--ipc", "--fork", "true",
     ];

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{BackendError, Ended};
 use crate::live::Live;
+use crate::live::checkpoint::Standing;
 use crate::process::{Command, CpuPlan, CpuTime, Environment};
 
 /// A point of a run: `thread` has retired `index` instructions, and has not begun the next one (semantics, section 2).
@@ -139,6 +140,9 @@ pub enum Reached {
     Ended(End),
 }
 
+/// Looks at a run at its moments; false ends it there.
+pub type Visit<'a> = dyn FnMut(Moment, &mut Standing<'_>) -> Result<bool, BackendError> + 'a;
+
 /// Brings programs to moments.
 ///
 /// Points 1, 2, 3, 8, 9 and 10 of the contract of [`crate::backend::Backend`] hold here too. Two engines that are given the same command
@@ -163,6 +167,22 @@ pub trait Engine {
         options: &EngineOptions,
         landmarks: &[Landmark],
     ) -> Result<Vec<Option<Found>>, BackendError>;
+
+    /// Runs the program once, past all these moments of its first thread, which are indices in rising order, and shows it at each. Those that it
+    /// does not come to are left out.
+    ///
+    /// # Errors
+    /// See [`BackendError`], and when this engine does not walk.
+    fn walk(
+        &mut self,
+        _command: &Command,
+        _options: &EngineOptions,
+        _moments: &[u64],
+        _visit: &mut Visit<'_>,
+    ) -> Result<(), BackendError> {
+        let message = format!("the engine {} does not walk past moments", self.name());
+        Err(BackendError::Engine(message))
+    }
 
     /// Runs the program to a moment.
     ///

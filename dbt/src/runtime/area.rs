@@ -189,6 +189,11 @@ impl Areas {
         std::mem::take(&mut self.ours)
     }
 
+    /// Everything of ours in the target.
+    pub(super) fn ours(&self) -> &[Range<u64>] {
+        &self.ours
+    }
+
     /// Whether an address belongs to us.
     pub(super) fn is_ours(&self, address: u64) -> bool {
         self.ours.iter().any(|range| range.contains(&address))

@@ -50,6 +50,7 @@ impl Supervisor<'_> {
             guest.r11 = guest.eflags;
             guest.rax = answer as u64;
             self.called(thread, call.pc, call.number, answer < 0)?;
+            self.account_for(&call, answer);
             return Ok(Some((stopped, guest)));
         }
         self.before_call(thread, &mut stopped, &call)?;
@@ -148,6 +149,7 @@ impl Supervisor<'_> {
         thread.gs_base = guest.gs_base;
         let error = !is_sigreturn && (-4095..0).contains(&result);
         self.called(thread, call.pc, call.number, error)?;
+        self.account_for(&call, if is_sigreturn { 0 } else { result });
         self.after_mask(thread, &stopped, &call, result)?;
         if !is_sigreturn {
             self.after_mapping(&call, result);

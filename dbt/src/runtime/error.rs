@@ -33,6 +33,9 @@ pub(super) enum RuntimeError {
         what: &'static str,
         errno: nix::errno::Errno,
     },
+    /// Of whoever looks at a walk.
+    #[error(transparent)]
+    Visit(BackendError),
 }
 
 impl RuntimeError {
@@ -58,6 +61,7 @@ impl From<RuntimeError> for BackendError {
                 pc,
                 backend: NAME,
             },
+            RuntimeError::Visit(error) => error,
             error => Self::Engine(error.to_string()),
         }
     }

@@ -37,6 +37,7 @@ impl Supervisor<'_> {
         if let Doing::Call(call) = thread.doing {
             self.called(&mut thread, call.pc, call.number, false)?;
         }
+        self.account_for_exec();
         self.send_counts(&thread)?;
         // All other threads are gone; those whose end was not reported yet never will be.
         let others: Vec<Pid> = self.threads.keys().copied().collect();

@@ -11,7 +11,7 @@
 //! Below them: `area` (memory that we map into the target), `pages` (guest code and its protection), `guest` (from the state of
 //! the machine to that of the guest and back), `thread`, `report` (to the statistics process, which `collector` knows).
 //! `budget` counts instructions, so that a thread can be stopped after any number of them; `handover` leaves the translator there.
-//! `seek` is the engine made of it, `limits` what it may use.
+//! `search` is what such a run looks for, `walk` a run past many moments; `seek` is the engine made of it, `limits` what it may use.
 //!
 //! Invariant: outside translated code a thread has the guest's own registers, rip included, so that whatever the kernel does
 //! to it (signal frames, restarted calls, new threads and children, core dumps) is what it would do natively.
@@ -37,6 +37,7 @@ mod mappings;
 mod masks;
 mod pages;
 mod report;
+mod search;
 mod seek;
 mod signals;
 mod slow;
@@ -44,6 +45,7 @@ mod supervisor;
 mod thread;
 mod translating;
 mod traps;
+mod walk;
 mod wild;
 
 pub use backend::Translator;

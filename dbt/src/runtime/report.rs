@@ -114,7 +114,7 @@ impl Supervisor<'_> {
     }
 
     /// What r15 must be in translated code: the address of the thread's row cursor, or its budget.
-    pub(super) fn cursor(&self, thread: &mut Thread) -> Option<u64> {
+    pub(super) fn cursor(&mut self, thread: &mut Thread) -> Option<u64> {
         if self.mode == Mode::Budget {
             return Some(self.budget_register(thread));
         }

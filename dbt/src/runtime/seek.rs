@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use fits_stats::protocol::Level;
 use fits_tracer::backend::{BackendError, Ended, Progress, RunOptions};
-use fits_tracer::engine::{End, Engine, EngineOptions, Found, HowEnded, Landmark, Moment, Reached};
+use fits_tracer::engine::{
+    End, Engine, EngineOptions, Found, HowEnded, Landmark, Moment, Reached, Visit,
+};
 use fits_tracer::process::{Command, CpuTime};
 
 use super::backend::Run;
-use super::budget::Search;
 use super::collector::Collector;
 use super::error::NAME;
 use super::limits::Allowance;
+use super::search::Search;
+use super::walk::Walk;
 use crate::mode::Mode;
 
 /// The translating engine.
@@ -79,6 +82,25 @@ impl Engine for TranslatorEngine {
         Ok(found)
     }
 
+    fn walk(
+        &mut self,
+        command: &Command,
+        options: &EngineOptions,
+        moments: &[u64],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), BackendError> {
+        let run_options = run_options(options);
+        let mut run = Run::start(command, &run_options, Mode::Budget, Collector::Nobody)?;
+        let mut walk = Walk::new(moments, visit, command.streams());
+        run.supervisor.search.stop = walk.next(None);
+        run.supervisor.walk = Some(walk);
+        run.supervisor.allowance = Allowance::new(options.limits);
+        if run.go_on()?.is_none() {
+            run.supervisor.kill_all();
+        }
+        Ok(())
+    }
+
     fn reach(
         &mut self,
         command: &Command,
@@ -114,8 +136,7 @@ fn search(
     if run.go_on()?.is_none() {
         run.supervisor.kill_all();
     }
-    let wanted = run.supervisor.search.wanted.iter();
-    Ok(wanted.map(|one| one.found).collect())
+    Ok(std::mem::take(&mut run.supervisor.search.found))
 }
 
 fn end(run: &mut Run<'_>, ended: Ended) -> End {

@@ -15,7 +15,6 @@ use rustc_hash::FxHashMap;
 
 use super::area::Areas;
 use super::births::{Newborn, is_birth};
-use super::budget::Search;
 use super::collector::Collector;
 use super::error::{Result, RuntimeError};
 use super::handover::is_trapped;
@@ -23,7 +22,9 @@ use super::hidden::Hidden;
 use super::hot::Hot;
 use super::limits::Allowance;
 use super::pages::GuestPages;
+use super::search::Search;
 use super::thread::{Doing, Thread};
+use super::walk::Walk;
 use crate::cache::{Cache, CacheError};
 use crate::mode::Mode;
 
@@ -34,6 +35,8 @@ pub(super) struct Supervisor<'a> {
     pub(super) stats: Collector<'a>,
     /// Mode `budget`: what the run is made for.
     pub(super) search: Search,
+    /// The run is shown at many moments.
+    pub(super) walk: Option<Walk<'a>>,
     /// The threads that stand in their guest state since the run was to stop: the one that came to where it was to, and the others after it.
     pub(super) held: Vec<Stopped>,
     pub(super) allowance: Allowance,
@@ -75,6 +78,7 @@ impl<'a> Supervisor<'a> {
             mode,
             stats,
             search: Search::default(),
+            walk: None,
             held: Vec::new(),
             allowance: Allowance::new(Limits::default()),
             halting: false,

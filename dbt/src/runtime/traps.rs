@@ -173,7 +173,7 @@ impl Supervisor<'_> {
         mut guest: Registers,
     ) -> Result<()> {
         loop {
-            if self.is_over(thread, &guest) {
+            if self.is_over(thread, &guest) && !self.walks_on(thread, &mut stopped, &guest)? {
                 stopped.set_registers(&guest)?;
                 thread.doing = Doing::Native;
                 self.held.push(stopped);

@@ -87,14 +87,34 @@ impl Worker {
         &mut self,
         job: &J,
     ) -> Result<Answer<R>, ClientError> {
+        self.send(job)?;
+        let answer = self.line()?;
+        serde_json::from_str(&answer).map_err(|error| ClientError::Lost(error.into()))
+    }
+
+    /// Gives it a job without waiting for the answer.
+    pub(crate) fn send<J: Serialize>(&mut self, job: &J) -> Result<(), ClientError> {
         let lost = |error: serde_json::Error| ClientError::Lost(error.into());
         let mut line = serde_json::to_vec(job).map_err(lost)?;
         line.push(b'\n');
+        self.write(&line)
+    }
+
+    /// A byte for the job under way.
+    pub(crate) fn nudge(&mut self) -> Result<(), ClientError> {
+        self.write(b"\n")
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         let to = self
             .to
             .as_mut()
             .ok_or(ClientError::Lost(io::ErrorKind::BrokenPipe.into()))?;
-        to.write_all(&line).map_err(ClientError::Lost)?;
+        to.write_all(bytes).map_err(ClientError::Lost)
+    }
+
+    /// The next line that it says.
+    pub(crate) fn line(&mut self) -> Result<String, ClientError> {
         let mut answer = String::new();
         let read = self
             .from
@@ -103,7 +123,7 @@ impl Worker {
         if read == 0 {
             return Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into()));
         }
-        serde_json::from_str(&answer).map_err(lost)
+        Ok(answer)
     }
 }
 

@@ -1,18 +1,21 @@
 //! What a worker is asked to do, and what it answers.
 
+use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fits_stats::model::Level;
 use fits_stats::symbols::Names;
 use fits_tracer::backend::BackendError;
 use fits_tracer::engine::{End, Engine, EngineOptions, Found, Limits, Reached};
+use fits_tracer::live::checkpoint::CheckpointEngine;
 use fits_tracer::live::{Live, Stepped};
 use fits_tracer::process::{CpuPlan, Environment};
 use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::limits::processor_backstop;
+use super::near::walk::{PROCESS, walk};
 use super::outputs::{self, Difference, Output, differences, keep, read_kept};
 use super::record::InjectionRecord;
 use super::sandbox::Exceeded;
@@ -95,6 +98,28 @@ pub enum Job {
     Experiment(Box<Experiment>),
     /// Find out without faults what would become of them.
     Prune(Box<PruneJob>),
+    /// Run without faults, and leave checkpoints in the store.
+    Walk {
+        /// How.
+        run: Run,
+        /// By whom.
+        engine: EngineName,
+        /// Indices of the first thread, in rising order.
+        moments: Vec<u64>,
+        /// How many checkpoints may wait.
+        ahead: usize,
+    },
+}
+
+impl Job {
+    /// The folder of the host's that it needs: that of its checkpoint.
+    #[must_use]
+    pub fn folder(&self) -> Option<PathBuf> {
+        match self {
+            Self::Experiment(experiment) => experiment.checkpoint.as_ref().map(PathBuf::from),
+            _ => None,
+        }
+    }
 }
 
 /// A golden run in the sandbox.
@@ -117,6 +142,8 @@ pub struct Experiment {
     pub run: Run,
     /// Who brings it to the first moment.
     pub engine: EngineName,
+    /// The folder of a checkpoint at the first moment.
+    pub checkpoint: Option<OsString>,
     /// The faults and their moments.
     pub faults: Vec<(String, Found)>,
     /// Change nothing.
@@ -156,6 +183,8 @@ pub enum Report {
     Experiment(Box<ExperimentReport>),
     /// What becomes of faults.
     Pruned(Box<Answer>),
+    /// The walk is over.
+    Walked,
     /// The program cannot be run: one sentence.
     CannotRun(String),
     /// Two runs were not the same: one sentence.
@@ -235,12 +264,22 @@ pub fn carry_out(
         } => plan_all(&run, &mut *engines(engine), &faults, seed, golden, inside),
         Job::Golden(_) => Err(Failure::Other("golden runs are made elsewhere".to_owned())),
         Job::Experiment(experiment) => {
-            let mut engine = engines(experiment.engine);
-            run_experiment(&experiment, &mut *engine, inside)
+            let engine = engines(experiment.engine);
+            experiment_near(&experiment, engine, inside)
         }
         Job::Prune(job) => command(&job.run, inside).and_then(|command| {
             let answer = job.answer(&mut *engines(job.engine), &command, &options(&job.run))?;
             Ok(Report::Pruned(Box::new(answer)))
+        }),
+        Job::Walk {
+            run,
+            engine,
+            moments,
+            ahead,
+        } => command(&run, inside).and_then(|command| {
+            let engine = &mut *engines(engine);
+            walk(engine, &command, &options(&run), &moments, ahead, inside)?;
+            Ok(Report::Walked)
         }),
     };
     match done {
@@ -389,6 +428,28 @@ fn plan_all(
         Err(PlanError::Backend(error)) => Err(error.into()),
         Err(wrong) => Ok(Report::Wrong(wrong.to_string())),
     }
+}
+
+/// An experiment from its checkpoint, if it has one.
+fn experiment_near(
+    experiment: &Experiment,
+    mut engine: Box<dyn Engine>,
+    inside: &mut Inside,
+) -> Result<Report, Failure> {
+    let Some(path) = &experiment.checkpoint else {
+        return run_experiment(experiment, &mut *engine, inside);
+    };
+    let folder = inside.folder().unwrap_or(Path::new(path)).to_owned();
+    let surroundings = inside.surroundings(&folder);
+    let mut engine = CheckpointEngine::new(folder.join(PROCESS), surroundings, engine);
+    let mut report = run_experiment(experiment, &mut engine, inside)?;
+    if let (Some(sentence), Report::Experiment(report)) = (engine.failed(), &mut report) {
+        let warnings = &mut report.end.warnings;
+        warnings.push(format!(
+            "the run began afresh and not from its checkpoint: {sentence}"
+        ));
+    }
+    Ok(report)
 }
 
 fn run_experiment(

@@ -3,6 +3,7 @@
 //! - `session`: one program, its reference run, and experiments with it. The side that asks.
 //! - `client`, `worker`: asking a worker process, and being one; `job`: what is asked and answered.
 //! - `sandbox`: where the program runs. `limits`: what it may use. `outputs`: what it left behind.
+//! - `near`: experiments that begin near their fault, from checkpoints of one run.
 //! - `outcome`: what that means. `record`: results as they are kept; `locate`: their symbols; `text`: for people;
 //!   `compare`: two lists of results side by side.
 
@@ -11,6 +12,7 @@ pub mod compare;
 pub mod job;
 pub mod limits;
 mod locate;
+mod near;
 pub mod outcome;
 pub mod outputs;
 pub mod record;
@@ -20,5 +22,6 @@ mod text;
 pub mod worker;
 
 pub use locate::locate;
+pub use near::{Near, Walker};
 pub use sandbox::{Exceeded, SandboxError};
 pub(crate) use text::told;

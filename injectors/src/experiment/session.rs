@@ -419,6 +419,29 @@ impl Session {
         number: usize,
         faults: Vec<(String, Found)>,
     ) -> Result<Record, SessionError> {
+        self.experiment_with(number, faults, None)
+    }
+
+    /// The same from a checkpoint at the first moment, which a [`super::Walker`] of the same program has left: the record is the same but for times. Should
+    /// it not be possible to begin there, the run begins afresh, and a warning in the record says why.
+    ///
+    /// # Errors
+    /// See [`Session::experiment`].
+    pub fn experiment_from(
+        &mut self,
+        number: usize,
+        faults: Vec<(String, Found)>,
+        checkpoint: &Path,
+    ) -> Result<Record, SessionError> {
+        self.experiment_with(number, faults, Some(checkpoint))
+    }
+
+    fn experiment_with(
+        &mut self,
+        number: usize,
+        faults: Vec<(String, Found)>,
+        checkpoint: Option<&Path>,
+    ) -> Result<Record, SessionError> {
         let golden = match &self.reference {
             Some(reference) => reference.outputs.clone(),
             None => Vec::new(),
@@ -445,6 +468,7 @@ impl Session {
             keep: keep.clone(),
             patterns: self.manner.patterns.clone(),
             detector: self.reference.as_ref().and_then(|report| report.detector),
+            checkpoint: checkpoint.map(|path| path.as_os_str().to_owned()),
             faults: faults.clone(),
         };
         let texts = faults.into_iter().map(|(text, _)| text).collect();

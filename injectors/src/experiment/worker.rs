@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fits_tracer::live::checkpoint::Surroundings;
 use fits_tracer::process::{Command, CpuPlan, ResourceLimit, Stdio};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -23,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::limits::HostLimits;
+use super::near::files;
 use super::outputs::{self, Output};
 use super::sandbox::sys::{self, Forked};
 use super::sandbox::{self, Exceeded, Guard, Place, Privileged, SandboxError, Scope};
@@ -87,6 +89,21 @@ where
     J: DeserializeOwned,
     R: Serialize + DeserializeOwned,
 {
+    serve_from(|_| None, carry_out)
+}
+
+/// [`serve`] for jobs that may need a folder of the host's ([`Inside::folder`]), which `folder` names.
+///
+/// # Errors
+/// See [`serve`].
+pub fn serve_from<J, R>(
+    folder: impl Fn(&J) -> Option<PathBuf>,
+    carry_out: impl Fn(J, &mut Inside) -> Result<R, String>,
+) -> Result<(), WorkerError>
+where
+    J: DeserializeOwned,
+    R: Serialize + DeserializeOwned,
+{
     attach();
     let mut lines = io::stdin().lock().lines();
     let mut next = || {
@@ -102,7 +119,7 @@ where
     let prepared = Prepared::new(setup).map_err(|error| error.to_string());
     // The setup works if an experiment can begin.
     let answer = match &prepared {
-        Ok(prepared) => prepared.apart(|_| Ok(())),
+        Ok(prepared) => prepared.apart(None, |_| Ok(())),
         Err(sentence) => Answer::Failed(sentence.clone()),
     };
     reply(&answer)?;
@@ -113,7 +130,8 @@ where
         let job: J = serde_json::from_str(&line).map_err(malformed)?;
         // The job is moved into the process that carries it out: this one only reads the answer.
         let mut job = Some(job);
-        let answer: Answer<R> = prepared.apart(|inside| match job.take() {
+        let folder = job.as_ref().and_then(&folder);
+        let answer: Answer<R> = prepared.apart(folder.as_deref(), |inside| match job.take() {
             Some(job) => carry_out(job, inside),
             None => Err("the job was started twice".to_owned()),
         });
@@ -175,9 +193,12 @@ impl Prepared {
     /// Runs `work` in a process of its own, in the place where experiments run, and ends all that it started.
     fn apart<R: Serialize + DeserializeOwned>(
         &self,
+        folder: Option<&Path>,
         work: impl FnOnce(&mut Inside) -> Result<R, String>,
     ) -> Answer<R> {
-        match self.divide(work) {
+        // One that can't be opened is missed where it is needed.
+        let folder = folder.and_then(|path| File::open(path).ok());
+        match self.divide(folder.as_ref(), work) {
             Ok(answer) => answer,
             Err(error) => Answer::Failed(format!("the worker cannot start an experiment: {error}")),
         }
@@ -185,6 +206,7 @@ impl Prepared {
 
     fn divide<R: Serialize + DeserializeOwned>(
         &self,
+        folder: Option<&File>,
         work: impl FnOnce(&mut Inside) -> Result<R, String>,
     ) -> io::Result<Answer<R>> {
         let (mut read, write) = io::pipe()?;
@@ -193,9 +215,9 @@ impl Prepared {
             Forked::Child => {
                 drop(read);
                 if self.setup.isolate {
-                    self.leave_and(worker, write, work)
+                    self.leave_and(worker, write, folder, work)
                 } else {
-                    self.carry_out(worker, write, work)
+                    self.carry_out(worker, write, folder, work)
                 }
             }
             Forked::Parent(child) => {
@@ -213,6 +235,7 @@ impl Prepared {
         &self,
         worker: Pid,
         write: io::PipeWriter,
+        folder: Option<&File>,
         work: impl FnOnce(&mut Inside) -> Result<R, String>,
     ) -> ! {
         let _ = prctl::set_pdeathsig(Signal::SIGKILL);
@@ -224,7 +247,7 @@ impl Prepared {
         match unshare(own).and_then(|()| sys::fork()) {
             Ok(Forked::Child) => {
                 let _ = prctl::set_pdeathsig(Signal::SIGKILL);
-                self.carry_out(between, write, work)
+                self.carry_out(between, write, folder, work)
             }
             Ok(Forked::Parent(child)) => {
                 drop(write);
@@ -248,6 +271,7 @@ impl Prepared {
         &self,
         parent: Pid,
         write: io::PipeWriter,
+        folder: Option<&File>,
         work: impl FnOnce(&mut Inside) -> Result<R, String>,
     ) -> ! {
         // In a process namespace of our own the parent has no number.
@@ -255,7 +279,7 @@ impl Prepared {
         if orphan {
             sys::exit_now(1);
         }
-        let result = Inside::new(self).and_then(|mut inside| {
+        let result = Inside::new(self, folder).and_then(|mut inside| {
             let result = work(&mut inside);
             inside.settle();
             result
@@ -300,13 +324,14 @@ pub struct Inside {
     setup: Setup,
     store: PathBuf,
     input: PathBuf,
+    folder: Option<PathBuf>,
 }
 
 impl Inside {
-    fn new(prepared: &Prepared) -> Result<Self, String> {
+    fn new(prepared: &Prepared, folder: Option<&File>) -> Result<Self, String> {
         let setup = prepared.setup.clone();
-        let store = PathBuf::from(format!("/proc/self/fd/{}", prepared.store.as_raw_fd()));
-        let input = PathBuf::from(format!("/proc/self/fd/{}", prepared.input.as_raw_fd()));
+        let open = |file: &File| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let (store, input) = (open(&prepared.store), open(&prepared.input));
         let working = Path::new(&setup.working);
         let (place, scope) = if setup.isolate {
             let writable: Vec<_> = setup.writable.iter().map(PathBuf::from).collect();
@@ -339,6 +364,7 @@ impl Inside {
             setup,
             store,
             input,
+            folder: folder.map(open),
         })
     }
 
@@ -426,6 +452,27 @@ impl Inside {
         std::fs::create_dir(&to)?;
         let mut room = u64::MAX;
         outputs::copy_tree(folder, &to, &mut room)
+    }
+
+    /// The folder of the host's that the job needs.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// Writes into `folder` what process `pid` has written so far. The inner error is a sentence about what can't be made again.
+    pub(crate) fn save(&self, pid: Pid, folder: &Path) -> io::Result<Result<(), String>> {
+        let place = lock(&self.place);
+        files::save(pid, &place.layers(), place.captured(), folder)
+    }
+
+    /// What makes the files again that [`Inside::save`] has written into `folder`, once a program has been launched.
+    pub(crate) fn surroundings(&self, folder: &Path) -> Surroundings {
+        let (place, folder) = (Arc::clone(&self.place), folder.to_owned());
+        Box::new(move || {
+            files::restore(&folder, lock(&place).captured())
+                .map_err(|error| format!("its files cannot be made again: {error}"))
+        })
     }
 
     /// A folder of the host where things can be kept beyond the experiment.

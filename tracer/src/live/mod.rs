@@ -15,12 +15,14 @@
 //! - `walk`: stepping through a program, and what lies where.
 //! - `engine`: [`PtraceEngine`].
 //! - `finish`: to the end, under limits.
+//! - [`checkpoint`]: a process taken from one place to another.
 //!
 //! One thread is *in focus*: registers are its, and it is the one that is stepped. Between two calls all threads are stopped. Only one `Live`
 //! of an operating-system thread may run at a time; others may exist, stopped.
 
 mod arrive;
 mod breakpoints;
+pub mod checkpoint;
 mod engine;
 mod events;
 mod family;

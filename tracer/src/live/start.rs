@@ -24,7 +24,7 @@ use crate::ptrace::{Memory, Options, SigInfo, Stopped, Waited, kill};
 use crate::step::DecodeCache;
 
 /// What is reported of every thread.
-fn tracing() -> Options {
+pub(super) fn tracing() -> Options {
     Options::WHOLE_PROGRAM | Options::SECCOMP
 }
 

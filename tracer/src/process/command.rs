@@ -218,8 +218,16 @@ impl Command {
         &self.limits
     }
 
-    pub(super) fn streams(&self) -> [Option<RawFd>; 3] {
+    /// The files that its standard streams will lead to where they do not lead where ours do.
+    pub(super) fn redirections(&self) -> [Option<RawFd>; 3] {
         self.stdio.each_ref().map(Stdio::fd)
+    }
+
+    /// Descriptors of ours of the files that its standard streams will lead to.
+    #[must_use]
+    pub fn streams(&self) -> [RawFd; 3] {
+        let [input, output, error] = self.redirections();
+        [input.unwrap_or(0), output.unwrap_or(1), error.unwrap_or(2)]
     }
 }
 

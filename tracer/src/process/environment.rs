@@ -110,6 +110,18 @@ pub struct VirtualRandom {
 }
 
 impl VirtualRandom {
+    /// A stream that has been read up to a position.
+    #[must_use]
+    pub fn at(position: u64) -> Self {
+        Self { state: position }
+    }
+
+    /// How far it has been read; for [`VirtualRandom::at`] alone.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.state
+    }
+
     /// The next bytes of the stream (SplitMix64 from 0; a call takes whole words).
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {

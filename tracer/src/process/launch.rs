@@ -174,7 +174,7 @@ impl Command {
             argv: &argv,
             envp: &envp,
             directory: directory.as_deref(),
-            stdio: self.streams(),
+            stdio: self.redirections(),
             own_session: self.has_own_session(),
             limits: self.resource_limits(),
             no_randomisation: environment.is_controlled(),
@@ -285,7 +285,7 @@ fn failed(step: Step, errno: Errno, path: PathBuf) -> StartError {
 }
 
 /// Kills and reaps a child that is of no use.
-fn abandon(pid: Pid) {
+pub(crate) fn abandon(pid: Pid) {
     let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
     while let Ok(Waited::Stopped(stopped)) = wait_for(pid) {
         // The stop before its end. One that is gone already needs nothing.

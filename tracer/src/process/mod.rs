@@ -27,8 +27,11 @@ pub use command::{Command, ResourceLimit, Stdio};
 pub use cpus::CpuPlan;
 pub use elf::check as check_executable;
 pub use environment::{Environment, RANDOM, VirtualRandom, VirtualTsc, virtual_cpuid};
+pub(crate) use launch::abandon;
 pub use launch::{Launched, StartError};
 pub use maps::{Mapping, maps, parse_maps};
 pub use pids::PidPlan;
 pub use status::{Status, cpu_seconds, descendants, sleeps, status, thread_group};
-pub use sys::{CpuTime, Ticker, end_forwarding, forward_signals, restore_signals, time_stamp};
+pub use sys::{
+    CpuTime, Ticker, end_forwarding, forward_signals, restore_signals, same_open_file, time_stamp,
+};

@@ -263,6 +263,26 @@ impl Drop for Ticker {
     }
 }
 
+/// Whether descriptor `a` of process `of` and descriptor `b` of process `and` are of one open file, with one position.
+///
+/// # Errors
+/// When the kernel can't or may not tell.
+pub fn same_open_file(of: Pid, a: RawFd, and: Pid, b: RawFd) -> Result<bool, Errno> {
+    const KCMP_FILE: libc::c_long = 0;
+    // SAFETY: kcmp takes plain numbers.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_kcmp,
+            libc::c_long::from(of.as_raw()),
+            libc::c_long::from(and.as_raw()),
+            KCMP_FILE,
+            libc::c_long::from(a),
+            libc::c_long::from(b),
+        )
+    };
+    Errno::result(result).map(|order| order == 0)
+}
+
 /// The time-stamp counter, and what the processor says to be its own number with it.
 #[must_use]
 pub fn time_stamp() -> (u64, u32) {

@@ -72,6 +72,12 @@ impl XState {
         }
     }
 
+    /// An XSAVE area as [`XState::bytes`] gave it.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+
     /// The XSAVE area itself.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

@@ -29,5 +29,5 @@ pub use guard::Exceeded;
 pub(crate) use guard::Guard;
 pub(crate) use kill::Scope;
 pub(crate) use namespaces::enter;
-pub(crate) use place::Place;
+pub(crate) use place::{Layer, Place};
 pub(crate) use privileged::Privileged;

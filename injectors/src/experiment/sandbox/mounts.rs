@@ -21,6 +21,13 @@ pub(crate) struct Layered {
     pub(crate) changes: PathBuf,
 }
 
+impl Layered {
+    /// The path of what was there before, for us.
+    pub(crate) fn before(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.before.as_raw_fd()))
+    }
+}
+
 /// The file system of one experiment.
 #[derive(Debug)]
 pub(crate) struct Mounted {

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use super::error::SandboxError;
@@ -15,6 +14,17 @@ pub(crate) struct Place {
     working: PathBuf,
     captured: PathBuf,
     form: Form,
+}
+
+/// A directory that can be written, with what has been written there.
+#[derive(Debug)]
+pub(crate) struct Layer<'a> {
+    /// Where it is.
+    pub(crate) path: &'a Path,
+    /// As it was before.
+    pub(crate) before: PathBuf,
+    /// What was made or changed, and marks for what was deleted.
+    pub(crate) changes: &'a Path,
 }
 
 #[derive(Debug)]
@@ -100,6 +110,19 @@ impl Place {
         &self.captured
     }
 
+    /// The directories that can be written; none where there is a copy instead.
+    pub(crate) fn layers(&self) -> Vec<Layer<'_>> {
+        let Form::Layers(mounted) = &self.form else {
+            return Vec::new();
+        };
+        let layers = mounted.layered.iter().map(|layer| Layer {
+            path: &layer.path,
+            before: layer.before(),
+            changes: &layer.changes,
+        });
+        layers.collect()
+    }
+
     /// Standard output and error, and all changes of files.
     ///
     /// # Errors
@@ -110,10 +133,9 @@ impl Place {
             Form::Copy { copy, .. } => found.extend(outputs::of_copy(&self.working, copy)?),
             Form::Layers(mounted) => {
                 for layer in &mounted.layered {
-                    let before = format!("/proc/self/fd/{}", layer.before.as_raw_fd());
                     found.extend(outputs::of_layer(
                         &layer.path,
-                        Path::new(&before),
+                        &layer.before(),
                         &layer.changes,
                         &self.working,
                     )?);
