@@ -166,7 +166,8 @@ mod tests {
              3000-4000 rw-p 00002000 00:01 7 /bin/x\n4000-5000 rw-p 00000000 00:00 0 \n5000-6000 rw-p 00000000 00:00 0 [heap]\n\
              9000-a000 rw-p 00000000 00:00 0 [stack]\n",
         );
-        let found = regions(&map, &[0x9000..0xa000]).unwrap();
+        let stack = 0x9000..0xa000;
+        let found = regions(&map, std::slice::from_ref(&stack)).unwrap();
         let ranges: Vec<_> = found.iter().map(Region::range).collect();
         assert_eq!(ranges, [0x1000..0x3000, 0x3000..0x4000, 0x4000..0x6000]);
         assert_eq!(found[0].source, Source::File("/bin/x".to_owned(), 0x1000));
