@@ -117,7 +117,7 @@ impl Supervisor<'_> {
             index: thread.budget.retired,
         };
         let _quiet = Quiet::begin();
-        (walk.visit)(moment, &mut standing).map_err(|error| RuntimeError::Visit(error))
+        (walk.visit)(moment, &mut standing).map_err(RuntimeError::Visit)
     }
 
     /// A system call has returned.
