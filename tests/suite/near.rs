@@ -74,6 +74,7 @@ impl Program {
             arguments: self.words[1..].iter().map(Into::into).collect(),
             limits: HostLimits::default(),
             place: 0,
+            environment: None,
         }
     }
 }
