@@ -3,6 +3,7 @@
 mod agreement;
 mod campaign;
 mod compare;
+mod drawn;
 mod golden;
 mod hot_paths;
 mod inject;
