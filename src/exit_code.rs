@@ -4,7 +4,7 @@
 //! `fits golden` passes the program's own exit status on, and gives 128 + N for a program that signal N ended. What fits itself has to
 //! say uses the numbers that `timeout`, `env` and `nohup` use too, which programs avoid for that reason.
 
-/// `fits compare`: the runs differ.
+/// `fits compare`: the runs differ. `fits campaign compare`: experiments of the same plan have different outcomes.
 pub(crate) const DIFFERENT: u8 = 1;
 /// `fits compare`, `fits report`: a folder is missing or is not that of a golden run (also clap's status for wrong usage).
 pub(crate) const NOT_GOLDEN: u8 = 2;
@@ -70,7 +70,7 @@ With --exit-code, in place of 0, the highest of:
 pub(crate) const CAMPAIGN_TABLE: &str = "\
 Exit status:
   0    done, whatever came of the experiments: outcomes are results
-  1    status, merge: not every point has its outcome yet
+  1    status, merge: not every point has its outcome yet; compare: with the same plan, an outcome differs
   2    the command line, the campaign file, a fault, or the folder is wrong: of another program, version or plan
   3    stopped by SIGINT or SIGTERM: everything that was done is kept, and fits campaign resume goes on
   4    --validate-pruning: an outcome that was known without running it is wrong

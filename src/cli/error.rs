@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fits_injectors::campaign::export::ExportError;
 use fits_injectors::campaign::file::FileError;
+use fits_injectors::campaign::report::load::ReportError;
 use fits_injectors::campaign::run::RunError;
 use fits_injectors::campaign::sampling::PlanError;
 use fits_injectors::campaign::store::StoreError;
@@ -59,6 +60,8 @@ pub(crate) enum CliError {
     Campaign(#[from] RunError),
     #[error(transparent)]
     Export(#[from] ExportError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
     #[error("the program cannot be run twice for --verify: {0}")]
     NotTwice(String),
 }
@@ -92,15 +95,18 @@ impl CliError {
             Self::Folder(_) | Self::Results(_) | Self::Compared(_) => exit_code::NOT_GOLDEN,
             Self::Store(error)
             | Self::Campaign(RunError::Store(error))
-            | Self::Export(ExportError::Store(error)) => match error {
+            | Self::Export(ExportError::Store(error))
+            | Self::Report(ReportError::Store(error)) => match error {
                 StoreError::Held { .. } => exit_code::HELD,
                 StoreError::Database { .. } | StoreError::Io { .. } => exit_code::FAILED,
                 _ => exit_code::USAGE,
             },
             Self::Campaign(RunError::Pruning { .. }) => exit_code::PRUNING,
-            Self::CampaignFile(FileError::Wrong(_)) => exit_code::USAGE,
             Self::Plan(PlanError::Oracle(_) | PlanError::Io { .. }) => exit_code::FAILED,
-            Self::Plan(_) => exit_code::USAGE,
+            Self::Plan(_)
+            | Self::CampaignFile(FileError::Wrong(_))
+            | Self::Report(ReportError::Empty(_)) => exit_code::USAGE,
+            Self::Report(ReportError::Golden(_)) => exit_code::NOT_GOLDEN,
             Self::Usage(_) | Self::Session(SessionError::Wrong(_)) => exit_code::USAGE,
             Self::Session(SessionError::CannotRun(_)) => exit_code::CANNOT_RUN,
             Self::Session(SessionError::NotReproducible(_)) => exit_code::NOT_REPRODUCIBLE,

@@ -443,3 +443,60 @@ fn a_campaign_is_exported() {
     assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
     place.refused(&["export", "one", "--format", "xml"], 2, "parquet");
 }
+
+#[test]
+fn a_report_says_what_the_database_says() {
+    let place = Place::gzip(40);
+    place.ends(&["plan", "campaign.toml", "--out", "one"], 0);
+    place.refused(&["report", "one"], 2, "has no results yet");
+    place.ends(&["resume", "one"], 0);
+    let words = ["report", "one", "--raw-fit", "0.001", "--bits", "1024"];
+    let (files, _) = place.ends(&words, 0);
+    assert!(files.lines().all(|file| place.path(file).is_file()) && files.contains(".html"));
+    let page = fs::read_to_string(place.path("one/report/report.html")).unwrap();
+    assert!(page.contains("40 experiments") && page.contains("Mean time to failure"));
+    let outcomes = place.outcomes("one");
+    let mut reader = csv::Reader::from_path(place.path("one/report/outcomes.csv")).unwrap();
+    for row in reader.records().map(Result::unwrap) {
+        let counted = outcomes.iter().filter(|one| **one == row[0]).count();
+        assert_eq!(row[1], counted.to_string(), "{}", &row[0]);
+    }
+    let experiments = fs::read_to_string(place.path("one/report/experiments.csv")).unwrap();
+    assert_eq!(experiments.lines().count(), 41);
+    place.refused(
+        &["report", "one", "--raw-fit=0", "--bits", "8"],
+        2,
+        "larger than 0",
+    );
+    place.refused(&["report", "gone"], 2, "is not the folder of a campaign");
+}
+
+#[test]
+fn backends_are_compared_experiment_by_experiment() {
+    let place = Place::gzip(30);
+    place.ends(&["run", "campaign.toml", "--out", "one"], 0);
+    let text = fs::read_to_string(place.path("campaign.toml")).unwrap();
+    fs::write(
+        place.path("other.toml"),
+        format!("backend = \"ptrace\"\n{text}"),
+    )
+    .unwrap();
+    place.ends(&["run", "other.toml", "--out", "two"], 0);
+    let (told, _) = place.ends(&["compare", "one", "two"], 0);
+    assert!(
+        told.contains("30 of 30 experiments have the same outcome"),
+        "{told}"
+    );
+    let (json, _) = place.ends(&["compare", "one", "two", "--json"], 0);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["pairs"]["agreeing"], 30);
+    // Another plan has no pairs, but shares.
+    let three = Place::gzip(20);
+    three.ends(&["run", "campaign.toml", "--out", "three"], 0);
+    let other = three.path("three").display().to_string();
+    let (told, _) = place.ends(&["compare", "one", &other], 0);
+    assert!(
+        !told.contains("the same plan") && told.contains("failure"),
+        "{told}"
+    );
+}

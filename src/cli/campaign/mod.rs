@@ -3,8 +3,9 @@
 //! - `folder`: where a campaign lies. `conduct`: from what is asked for to how experiments are made. `provenance`: what is recorded.
 //! - `plan`: the golden run, the reference run, the plan. `run`: carrying it out, from the start or from where it was left.
 //! - `progress`: what is told meanwhile. `table`: outcomes with intervals. `status`: how far it is.
-//! - `merge`: parts put together. `export`: for other tools.
+//! - `merge`: parts put together. `export`: for other tools. `report`, `compare`: what was found.
 
+mod compare;
 mod conduct;
 mod export;
 mod folder;
@@ -12,6 +13,7 @@ mod merge;
 mod plan;
 mod progress;
 mod provenance;
+mod report;
 mod run;
 mod status;
 mod table;
@@ -23,7 +25,7 @@ use clap::{Args, Subcommand};
 use super::CliError;
 use crate::exit_code;
 
-/// Make very many experiments with one program: plan, run, resume, merge, export
+/// Make very many experiments with one program: plan, run, resume, merge, export, report, compare
 ///
 /// A campaign lies in a folder: what was asked for (campaign.toml), a golden run (golden/), plan and results in one SQLite database (campaign.db). It can
 /// be stopped and killed at any moment; fits campaign resume goes on with it. docs/campaigns.md has all of it.
@@ -43,6 +45,8 @@ enum Command {
     Status(status::StatusArgs),
     Merge(merge::MergeArgs),
     Export(export::ExportArgs),
+    Report(report::ReportArgs),
+    Compare(compare::CompareArgs),
 }
 
 /// Write a commented campaign file to begin with
@@ -62,6 +66,8 @@ pub(crate) fn run(args: &CampaignArgs) -> Result<u8, CliError> {
         Command::Status(args) => status::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Export(args) => export::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Compare(args) => compare::run(args),
     }
 }
 
