@@ -182,6 +182,7 @@ impl<'a> Locations<'a> {
         let (flags, others): (Vec<_>, Vec<_>) = all
             .into_iter()
             .partition(|register| register.cell() == Cell::Flags);
+        let destination = |register| destination_of(instruction, register);
         let mut groups: Vec<Vec<Spot>> = others
             .into_iter()
             .map(|register| vec![destination(register)])
@@ -208,6 +209,15 @@ fn destination(register: RegisterName) -> Spot {
         bits: register.changeable(),
         class: RegisterClass::of(register).word(),
     }
+}
+
+/// [`destination`], of which only some bits may be written.
+fn destination_of(instruction: &Instruction, register: RegisterName) -> Spot {
+    let mut spot = destination(register);
+    if instruction.mnemonic() == Mnemonic::Vzeroupper && register.width() == 256 {
+        spot.bits = Bits::range(128..=255);
+    }
+    spot
 }
 
 /// Whether a register, or a part of it, is among full registers and flags.
@@ -238,6 +248,15 @@ fn accessed(
     factory: &mut InstructionInfoFactory,
     wanted: fn(iced_x86::OpAccess) -> bool,
 ) -> Vec<RegisterName> {
+    if instruction.mnemonic() == Mnemonic::Vzeroupper {
+        // It leaves the lower halves as they are: iced-x86 has that as reading and writing them.
+        let upper = RegisterName::all().filter(|register| register.name().starts_with("ymm"));
+        return if wanted(iced_x86::OpAccess::Read) {
+            Vec::new()
+        } else {
+            upper.take(16).collect()
+        };
+    }
     let info = factory.info(instruction);
     let explicit = (0..instruction.op_count())
         .filter(|&operand| {
@@ -351,7 +370,7 @@ fn registers(
         Some(RegisterChoice::All) | None => accessed(instruction, set, factory, wanted),
     };
     found.extend(registers.into_iter().map(|register| {
-        let spot = destination(register);
+        let spot = destination_of(instruction, register);
         match spot.location {
             Location::Destination(operand) if !destinations => Spot {
                 location: Location::Source(operand),

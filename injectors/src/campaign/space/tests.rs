@@ -173,6 +173,21 @@ fn parts_of_instructions_are_counted_as_the_instruction_names_them() {
 }
 
 #[test]
+fn vzeroupper_writes_upper_halves_and_reads_nothing() {
+    let code: Code<'_> = &[(0x1000, &[0xc5, 0xf8, 0x77], 3, "main")];
+    let points = |fields: &str| space_of(fields, code).map(|(_, space)| space.points());
+    assert_eq!(
+        points("instruction = [\"wreg\"]").unwrap(),
+        Some(3 * 16 * 128)
+    );
+    assert_eq!(
+        points("population = \"refine\"").unwrap(),
+        Some(3 * 16 * 128)
+    );
+    assert!(points("instruction = [\"rreg\"]").is_err());
+}
+
+#[test]
 fn refine_is_the_text_and_what_writes_a_register() {
     let (_, space) = space_of("population = \"refine\"", LOOP).unwrap();
     let sites: Vec<u64> = space.sites.iter().map(|site| site.pc).collect();
