@@ -17,21 +17,37 @@ pub struct Guests {
 /// Compiles the guests into the folder.
 pub fn build(folder: &Path) -> Result<Guests> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
-    for name in ["fib", "aes", "md5"] {
+    compile(&sources, folder, &["fib", "aes", "md5"])?;
+    Ok(Guests {
+        folder: folder.to_owned(),
+    })
+}
+
+/// The guests of campaigns: of the kinds that MiBench and NPB have.
+pub const CAMPAIGN_GUESTS: [&str; 8] = [
+    "sort", "crc", "sha", "dijkstra", "fft", "matrix", "cg", "random",
+];
+
+/// Compiles the guests of campaigns into the folder, with line numbers.
+pub fn build_for_campaigns(folder: &Path) -> Result<()> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+    compile(&sources, folder, &CAMPAIGN_GUESTS)
+}
+
+fn compile(sources: &Path, folder: &Path, names: &[&str]) -> Result<()> {
+    for name in names {
         let status = Command::new("cc")
-            .arg("-O2")
-            .arg("-o")
+            .args(["-O2", "-g", "-o"])
             .arg(folder.join(name))
             .arg(sources.join(format!("{name}.c")))
+            .arg("-lm")
             .status()
             .context("cannot start cc")?;
         if !status.success() {
             bail!("compiling {name} failed");
         }
     }
-    Ok(Guests {
-        folder: folder.to_owned(),
-    })
+    Ok(())
 }
 
 impl Guests {

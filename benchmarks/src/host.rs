@@ -1,9 +1,10 @@
 //! The kind of machine that was measured: what matters for speed, and nothing that names it.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 fn processor() -> Result<(String, usize)> {
     let text = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
@@ -62,4 +63,25 @@ pub fn describe() -> Result<String> {
         output_of("date", &["-u", "+%F %H:%M UTC"]),
         output_of("git", &["log", "-1", "--format=%h %s"]),
     ))
+}
+
+/// Builds the programs of fits, and says where they are.
+pub fn build_fits() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args([
+            "build",
+            "--release",
+            "--quiet",
+            "--package",
+            "fits",
+            "--bins",
+        ])
+        .status()
+        .context("cannot start cargo")?;
+    if !status.success() {
+        bail!("building fits failed");
+    }
+    let own = std::env::current_exe().context("cannot find this program's own path")?;
+    Ok(own.with_file_name("fits"))
 }

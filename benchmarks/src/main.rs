@@ -1,9 +1,8 @@
 //! The benchmark runner: `cargo run --release -p fits-benchmarks -- --help`.
 
 use std::path::PathBuf;
-use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
 use fits_benchmarks::{figures, guests, host, measure, plan, report};
 
@@ -29,7 +28,7 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let fits = build_fits()?;
+    let fits = host::build_fits()?;
     let scratch = std::env::temp_dir().join(format!("fits-benchmarks-{}", std::process::id()));
     std::fs::create_dir_all(&scratch).context("cannot make a folder for temporary files")?;
     let result = run(&arguments, &fits, &scratch);
@@ -74,25 +73,4 @@ fn run(arguments: &Arguments, fits: &std::path::Path, scratch: &std::path::Path)
 
 fn selected(names: &[String], name: &str) -> bool {
     names.is_empty() || names.iter().any(|wanted| wanted == name)
-}
-
-/// Builds the programs that are measured, and says where they are.
-fn build_fits() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args([
-            "build",
-            "--release",
-            "--quiet",
-            "--package",
-            "fits",
-            "--bins",
-        ])
-        .status()
-        .context("cannot start cargo")?;
-    if !status.success() {
-        bail!("building fits failed");
-    }
-    let own = std::env::current_exe().context("cannot find this program's own path")?;
-    Ok(own.with_file_name("fits"))
 }
