@@ -5,10 +5,11 @@
 
 use std::path::PathBuf;
 
+use fits_stats::client::StatsProcess;
 use fits_stats::protocol::{Crash, ThreadNumber};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{BackendError, Ended};
+use crate::backend::{BackendError, Ended, Outcome};
 use crate::live::Live;
 use crate::live::checkpoint::Standing;
 use crate::process::{Command, CpuPlan, CpuTime, Environment};
@@ -143,6 +144,15 @@ pub enum Reached {
 /// Looks at a run at its moments; false ends it there.
 pub type Visit<'a> = dyn FnMut(Moment, &mut Standing<'_>) -> Result<bool, BackendError> + 'a;
 
+/// A process that was let go on to its end while statistics were collected.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Collected {
+    /// How it ended, or was ended.
+    pub how: HowEnded,
+    /// What is known of it.
+    pub outcome: Outcome,
+}
+
 /// Brings programs to moments.
 ///
 /// Points 1, 2, 3, 8, 9 and 10 of the contract of [`crate::backend::Backend`] hold here too. Two engines that are given the same command
@@ -206,5 +216,26 @@ pub trait Engine {
         found: &Found,
     ) -> Result<Reached, BackendError> {
         self.reach(command, options, found.moment)
+    }
+
+    /// Lets a process that stands at a moment go on to its end, and tells the statistics process what it executes from there on. `executed` are the
+    /// addresses of instructions that it has executed before, and that count as well. Afterwards the statistics process can be told to finish.
+    ///
+    /// # Errors
+    /// See [`BackendError`]; [`BackendError::Unsupported`] for processes that cannot be taken over. No process is left.
+    fn collect(
+        &mut self,
+        live: Live,
+        executed: &[u64],
+        options: &EngineOptions,
+        stats: &mut StatsProcess,
+    ) -> Result<Collected, BackendError> {
+        let _ = (executed, options, stats);
+        let pc = live.registers()?.rip;
+        Err(BackendError::Unsupported {
+            what: "collecting statistics from a moment on".to_owned(),
+            pc,
+            backend: self.name(),
+        })
     }
 }

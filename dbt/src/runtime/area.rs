@@ -18,6 +18,7 @@ use nix::errno::Errno;
 
 use super::error::{Result, RuntimeError};
 use super::supervisor::Supervisor;
+use super::takeover::BORROWED;
 use crate::cache::ZONE_BYTES;
 use crate::layout::{
     BUDGET, BUDGET_BYTES, CONTEXT_BYTES, COUNTERS, LOOKUP, LOOKUP_BYTES, STREAM, THREAD_AREAS,
@@ -84,6 +85,11 @@ impl Area {
     /// What the next read of the virtual time-stamp counter will give.
     pub(super) fn next_tsc(&self) -> u64 {
         self.word(TSC).load(Relaxed)
+    }
+
+    /// What the next read of the virtual time-stamp counter is to give.
+    pub(super) fn set_next_tsc(&self, value: u64) {
+        self.word(TSC).store(value, Relaxed);
     }
 
     /// Reads the virtual time-stamp counter.
@@ -203,7 +209,9 @@ impl Areas {
 impl Supervisor<'_> {
     /// Executes a system call in the target.
     pub(super) fn remote(&self, stopped: &mut Stopped, number: i64, args: [u64; 6]) -> Result<i64> {
-        Ok(match self.cache.syscall_instruction() {
+        let ours = self.cache.syscall_instruction();
+        let theirs = self.foothold.map(|foothold| foothold.syscall);
+        Ok(match theirs.or(ours) {
             Some(place) => stopped.remote_syscall_at(place, number, args)?,
             None => stopped.remote_syscall(number, args)?,
         })
@@ -225,13 +233,16 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Maps the masters. The process has executed nothing since `execve`.
+    /// Maps the masters. The process has executed nothing since `execve`, or was taken over.
     pub(super) fn map_masters(&mut self, stopped: &mut Stopped) -> Result<()> {
         self.areas.forget();
         let memory = Memory::open(stopped.tid())?;
         // Below the stack pointer, where nothing is yet; put back afterwards.
-        let place = stopped.registers()?.rsp - 256;
-        let mut saved = [0; 64];
+        let place = match self.foothold {
+            Some(foothold) => foothold.scratch,
+            None => stopped.registers()?.rsp - 256,
+        };
+        let mut saved = [0; BORROWED as usize];
         memory.read(place, &mut saved)?;
         let areas = Arc::clone(&self.areas.memory);
         let mut open = |master, file: BorrowedFd<'_>, bytes| {

@@ -42,23 +42,7 @@ impl Backend for Translator {
         let ended = run.go_on()?.ok_or_else(|| {
             BackendError::Engine("a run that seeks nothing has stopped".to_owned())
         })?;
-        let outcome = Outcome {
-            ended,
-            crash: run.crash(ended),
-            warnings: run.warnings(),
-            executable: run.executable,
-            pid: run.supervisor.leader.as_raw(),
-            wall_seconds: run.started.elapsed().as_secs_f64(),
-            cpu: CpuTime::of_children().since(run.cpu_before),
-            translated: Some(Translated {
-                units: u64::from(run.supervisor.cache.unit_count()) - 1,
-                paths: run.supervisor.hot.paths,
-            }),
-        };
-        // It is large, and nobody need wait for it to be taken apart.
-        let cache = run.supervisor.cache;
-        std::thread::spawn(move || drop(cache));
-        Ok(outcome)
+        Ok(run.outcome(ended))
     }
 }
 
@@ -69,7 +53,7 @@ pub(super) struct Run<'a> {
     pub(super) started: Instant,
     pub(super) cpu_before: CpuTime,
     /// Before its first instruction.
-    stopped: Option<Stopped>,
+    pub(super) stopped: Option<Stopped>,
 }
 
 impl<'a> Run<'a> {
@@ -107,16 +91,38 @@ impl<'a> Run<'a> {
 
     /// Runs the program to its end, or to where the search ends: `None`. After an error nothing is left of it.
     pub(super) fn go_on(&mut self) -> Result<Option<Ended>, BackendError> {
-        let Some(stopped) = self.stopped.take() else {
-            return Ok(None);
+        let ended = match (self.supervisor.adopted.take(), self.stopped.take()) {
+            (Some(adopted), _) => self.supervisor.run_adopted(adopted),
+            (None, Some(stopped)) => self.supervisor.run(stopped),
+            (None, None) => return Ok(None),
         };
-        let ended = self.supervisor.run(stopped);
         if ended.is_err() {
             self.supervisor.kill_all();
         }
         end_forwarding();
         self.supervisor.hot.ticker = None;
         Ok(ended?)
+    }
+
+    /// All that is known when it is over.
+    pub(super) fn outcome(mut self, ended: Ended) -> Outcome {
+        let outcome = Outcome {
+            ended,
+            crash: self.crash(ended),
+            warnings: self.warnings(),
+            executable: self.executable,
+            pid: self.supervisor.leader.as_raw(),
+            wall_seconds: self.started.elapsed().as_secs_f64(),
+            cpu: CpuTime::of_children().since(self.cpu_before),
+            translated: Some(Translated {
+                units: u64::from(self.supervisor.cache.unit_count()) - 1,
+                paths: self.supervisor.hot.paths,
+            }),
+        };
+        // It is large, and nobody need wait for it to be taken apart.
+        let cache = self.supervisor.cache;
+        std::thread::spawn(move || drop(cache));
+        outcome
     }
 
     /// Where the program crashed, if it ended so.

@@ -38,6 +38,13 @@ impl Supervisor<'_> {
     /// Before a call that makes a thread or child.
     pub(super) fn before_birth(&mut self, stopped: &mut Stopped, call: &Call) -> Result<()> {
         let flags = self.birth_flags(call);
+        if self.guarded && flags & libc::CLONE_THREAD as u64 == 0 {
+            // It would run free, and the filter would ask nobody.
+            return Err(RuntimeError::Unsupported {
+                what: "starting a process after being taken over".to_owned(),
+                pc: call.pc,
+            });
+        }
         if flags & libc::CLONE_VM as u64 == 0 {
             self.keep_from_children(stopped)?;
         } else if flags & libc::CLONE_THREAD as u64 == 0 {

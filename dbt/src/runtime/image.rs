@@ -13,16 +13,29 @@ use super::thread::{Doing, Thread};
 impl Supervisor<'_> {
     /// Makes a new image ready and lets its only thread go.
     pub(super) fn begin(&mut self, thread: &mut Thread, mut stopped: Stopped) -> Result<()> {
-        self.map_masters(&mut stopped)?;
         let guest = stopped.registers()?;
-        thread.blocked |= unblock_forced(&stopped)?;
-        self.zone(&mut stopped, guest.rip)?;
+        self.settle_in(thread, &mut stopped, guest.rip)?;
+        self.proceed(thread, stopped, guest)
+    }
+
+    /// Maps what is ours, and learns what is there. There is code at `code`.
+    pub(super) fn settle_in(
+        &mut self,
+        thread: &mut Thread,
+        stopped: &mut Stopped,
+        code: u64,
+    ) -> Result<()> {
+        self.map_masters(stopped)?;
+        let guest = stopped.registers()?;
+        thread.blocked |= unblock_forced(stopped)?;
+        self.zone(stopped, code)?;
         let area = thread.area.clone();
-        self.map_area(&mut stopped, &area)?;
+        self.map_area(stopped, &area)?;
+        // All that has been needed of it.
+        self.foothold = None;
         thread.gs_base = guest.gs_base;
         thread.prefix = None;
-        self.read_map()?;
-        self.proceed(thread, stopped, guest)
+        self.read_map()
     }
 
     /// `execve` has put a new program in place of the old one; `thread` is the one that called it.

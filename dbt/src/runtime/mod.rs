@@ -10,7 +10,7 @@
 //!
 //! Below them: `area` (memory that we map into the target), `pages` (guest code and its protection), `guest` (from the state of
 //! the machine to that of the guest and back), `thread`, `report` (to the statistics process, which `collector` knows).
-//! `budget` counts instructions, so that a thread can be stopped after any number of them; `handover` leaves the translator there.
+//! `budget` counts instructions, so that a thread can be stopped after any number of them; `handover` leaves the translator there, `takeover` is the way back.
 //! `search` is what such a run looks for, `walk` a run past many moments; `seek` is the engine made of it, `limits` what it may use.
 //!
 //! Invariant: outside translated code a thread has the guest's own registers, rip included, so that whatever the kernel does
@@ -42,6 +42,7 @@ mod seek;
 mod signals;
 mod slow;
 mod supervisor;
+mod takeover;
 mod thread;
 mod translating;
 mod traps;

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use fits_stats::client::StatsProcess;
 use fits_stats::protocol::Level;
 use fits_tracer::backend::{BackendError, Ended, Progress, RunOptions};
 use fits_tracer::engine::{
-    End, Engine, EngineOptions, Found, HowEnded, Landmark, Moment, Reached, Visit,
+    Collected, End, Engine, EngineOptions, Found, HowEnded, Landmark, Moment, Reached, Visit,
 };
+use fits_tracer::live::Live;
 use fits_tracer::process::{Command, CpuTime};
 
 use super::backend::Run;
@@ -14,6 +16,7 @@ use super::collector::Collector;
 use super::error::NAME;
 use super::limits::Allowance;
 use super::search::Search;
+use super::takeover;
 use super::walk::Walk;
 use crate::mode::Mode;
 
@@ -118,6 +121,18 @@ impl Engine for TranslatorEngine {
                 Err(ended) => Reached::Ended(end(&mut run, ended)),
             },
         })
+    }
+
+    fn collect(
+        &mut self,
+        live: Live,
+        executed: &[u64],
+        options: &EngineOptions,
+        stats: &mut StatsProcess,
+    ) -> Result<Collected, BackendError> {
+        let run_options = run_options(options);
+        let stats = Collector::Messages(stats);
+        takeover::collect(live, executed, options, &run_options, stats)
     }
 }
 

@@ -23,6 +23,7 @@ use super::hot::Hot;
 use super::limits::Allowance;
 use super::pages::GuestPages;
 use super::search::Search;
+use super::takeover::{Adopted, Foothold};
 use super::thread::{Doing, Thread};
 use super::walk::Walk;
 use crate::cache::{Cache, CacheError};
@@ -33,6 +34,12 @@ pub(super) struct Supervisor<'a> {
     pub(super) options: &'a RunOptions,
     pub(super) mode: Mode,
     pub(super) stats: Collector<'a>,
+    /// The process was taken over, and has not gone on yet.
+    pub(super) adopted: Option<Adopted>,
+    /// Where things can be done in such a process before anything of ours is mapped.
+    pub(super) foothold: Option<Foothold>,
+    /// A seccomp filter of ours asks about some of its system calls.
+    pub(super) guarded: bool,
     /// Mode `budget`: what the run is made for.
     pub(super) search: Search,
     /// The run is shown at many moments.
@@ -77,6 +84,9 @@ impl<'a> Supervisor<'a> {
             options,
             mode,
             stats,
+            adopted: None,
+            foothold: None,
+            guarded: false,
             search: Search::default(),
             walk: None,
             held: Vec::new(),
@@ -104,6 +114,17 @@ impl<'a> Supervisor<'a> {
     /// Runs the program to its end, or to where the search ends: `None`.
     pub(super) fn run(&mut self, stopped: Stopped) -> Result<Option<Ended>> {
         self.start(stopped)?;
+        self.attend()
+    }
+
+    /// The same for a process that was taken over.
+    pub(super) fn run_adopted(&mut self, adopted: Adopted) -> Result<Option<Ended>> {
+        self.start_adopted(adopted)?;
+        self.attend()
+    }
+
+    /// Takes one stop after the other.
+    fn attend(&mut self) -> Result<Option<Ended>> {
         self.watch_counters();
         loop {
             if !self.held.is_empty() {

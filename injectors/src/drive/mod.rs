@@ -29,6 +29,7 @@ mod track;
 
 use fits_tracer::backend::BackendError;
 use fits_tracer::engine::{End, Engine, EngineOptions, Found, Limits, Moment, Reached};
+use fits_tracer::live::Live;
 use fits_tracer::process::Command;
 
 use crate::fault::Fault;
@@ -131,6 +132,39 @@ impl Driven {
         let first = self.injections.iter().find(|injection| failed(injection))?;
         first.proof.as_ref().err().map(String::as_str)
     }
+}
+
+/// A process into which faults were injected, and which needs no more of us.
+#[derive(Debug)]
+pub struct Injected {
+    /// The process.
+    pub live: Live,
+    /// The faults, in order.
+    pub injections: Vec<Injection>,
+    /// Addresses of the instructions that it has executed since the first fault.
+    pub executed: Vec<u64>,
+}
+
+/// Injects the faults into a process that stands at the moment of the first one. `drive` says whether anything is changed; nothing is
+/// followed or recorded.
+///
+/// # Errors
+/// See [`BackendError`]; [`BackendError::Unsupported`] for faults that last. No process is left.
+pub fn inject(
+    live: Live,
+    planned: &[Planned],
+    limits: Limits,
+    drive: &DriveOptions,
+) -> Result<Injected, BackendError> {
+    let mut planned = planned.to_vec();
+    planned.sort_by_key(|fault| fault.found.moment);
+    let drive = DriveOptions {
+        window: 0,
+        detector: None,
+        trace: None,
+        ..drive.clone()
+    };
+    Session::new(live, planned, limits, &drive).inject()
 }
 
 /// Runs the program with the planned faults.

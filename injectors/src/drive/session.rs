@@ -18,9 +18,12 @@ use super::instruction::{self, Doing, Prepared, Record, Refused};
 use super::machine::Machine;
 use super::state::State;
 use super::track::{Activated, Seen, Tracked};
-use super::{DriveOptions, Driven, Injection, Planned};
+use super::{DriveOptions, Driven, Injected, Injection, Planned};
 use crate::fault::{Fault, Trigger, When};
 use crate::trace::Recording;
+
+/// Executed instructions that are remembered.
+const MOST_EXECUTED: usize = 1 << 16;
 
 /// A run from the first moment to the end.
 pub(super) struct Session<'a> {
@@ -42,6 +45,8 @@ pub(super) struct Session<'a> {
     /// The path since the first fault, and whether there is more of it to see.
     recording: Option<Recording>,
     looking: bool,
+    /// Addresses of the instructions that were executed since the first fault.
+    executed: Vec<u64>,
 }
 
 /// An instruction with the faults of it that have been prepared.
@@ -75,6 +80,39 @@ impl<'a> Session<'a> {
             detected: None,
             recording: (drive.trace.as_ref()).map(|options| Recording::new(options, first)),
             looking: drive.trace.is_some(),
+            executed: Vec::new(),
+        }
+    }
+
+    /// Carries the faults out, and gives the process away as soon as it needs no more of us.
+    pub(super) fn inject(mut self) -> Result<Injected, BackendError> {
+        loop {
+            self.begin_due()?;
+            self.retire_effects();
+            if !self.has_to_step()? {
+                break;
+            }
+            if self.executed.len() >= MOST_EXECUTED || self.step()? {
+                return Err(
+                    self.unsupported("a fault that lasts so long, or ends the program at once,")
+                );
+            }
+        }
+        if !self.effects.is_empty() {
+            return Err(self.unsupported("a fault that lasts to the end"));
+        }
+        Ok(Injected {
+            live: self.machine.live,
+            injections: self.injections,
+            executed: self.executed,
+        })
+    }
+
+    fn unsupported(&self, what: &str) -> BackendError {
+        BackendError::Unsupported {
+            what: format!("leaving a program alone that has {what}"),
+            pc: self.injections.first().map_or(0, |injection| injection.pc),
+            backend: "dbt",
         }
     }
 
@@ -316,6 +354,9 @@ impl<'a> Session<'a> {
         } else {
             self.machine.step()?
         };
+        if stepped == Stepped::Retired && !skips && self.executed.len() < MOST_EXECUTED {
+            self.executed.push(turn.decoded.pc);
+        }
         self.after(turn, stepped, skips)?;
         Ok(stepped == Stepped::Ended)
     }

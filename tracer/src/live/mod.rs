@@ -3,6 +3,7 @@
 //!
 //! - `thread`: what is known of one thread.
 //! - `start`: [`Live::launch`], and [`Live::adopt`] of a process that another tracer of ours has brought somewhere.
+//! - `release`: [`Live::hand_over`], the reverse of that.
 //! - `state`: what can be looked at and changed while it is stopped.
 //! - `events`: the loop over stops, and what each means while the process runs natively.
 //! - `family`: threads, children, `execve`.
@@ -33,6 +34,7 @@ mod frames;
 mod guard;
 mod halt;
 mod install;
+mod release;
 mod start;
 mod state;
 mod stepping;

@@ -70,6 +70,12 @@ impl VirtualTsc {
         Self { next }
     }
 
+    /// What the next read will give.
+    #[must_use]
+    pub fn upcoming(&self) -> u64 {
+        self.next
+    }
+
     /// The value that this read gives.
     pub fn read(&mut self) -> u64 {
         let value = self.next;

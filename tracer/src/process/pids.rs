@@ -35,6 +35,11 @@ impl PidPlan {
         }
     }
 
+    /// The plan, for whoever has the process from now on.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(Environment::Raw))
+    }
+
     /// Starts a process by `spawn`, under a fixed number if that is allowed.
     pub(super) fn spawn(
         &mut self,
