@@ -7,6 +7,7 @@ mod drawn;
 mod golden;
 mod hot_paths;
 mod inject;
+mod inject_statistics;
 mod prune;
 mod robust;
 mod stats_process;

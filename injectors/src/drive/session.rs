@@ -93,9 +93,7 @@ impl<'a> Session<'a> {
                 break;
             }
             if self.executed.len() >= MOST_EXECUTED || self.step()? {
-                return Err(
-                    self.unsupported("a fault that lasts so long, or ends the program at once,")
-                );
+                return Err(self.unsupported("a fault that lasts, or ends the program at once,"));
             }
         }
         if !self.effects.is_empty() {
@@ -110,7 +108,7 @@ impl<'a> Session<'a> {
 
     fn unsupported(&self, what: &str) -> BackendError {
         BackendError::Unsupported {
-            what: format!("leaving a program alone that has {what}"),
+            what: format!("collecting the statistics of {what}"),
             pc: self.injections.first().map_or(0, |injection| injection.pc),
             backend: "dbt",
         }

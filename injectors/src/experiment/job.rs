@@ -14,6 +14,7 @@ use fits_tracer::process::{CpuPlan, Environment};
 use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
 
+use super::collect::{Collect, CollectReport, collect};
 use super::limits::processor_backstop;
 use super::near::walk::{PROCESS, walk};
 use super::outputs::{self, Difference, Output, differences, keep, read_kept};
@@ -96,6 +97,8 @@ pub enum Job {
     Golden(GoldenJob),
     /// Run with faults.
     Experiment(Box<Experiment>),
+    /// Collect statistics from the moment of the fault on.
+    Collect(Box<Collect>),
     /// Find out without faults what would become of them.
     Prune(Box<PruneJob>),
     /// Run without faults, and leave checkpoints in the store.
@@ -185,6 +188,8 @@ pub enum Report {
     Pruned(Box<Answer>),
     /// The walk is over.
     Walked,
+    /// Of a run whose statistics were collected.
+    Collected(CollectReport),
     /// The program cannot be run: one sentence.
     CannotRun(String),
     /// Two runs were not the same: one sentence.
@@ -267,6 +272,7 @@ pub fn carry_out(
             let engine = engines(experiment.engine);
             experiment_near(&experiment, engine, inside)
         }
+        Job::Collect(job) => collect(&job, inside, engines),
         Job::Prune(job) => command(&job.run, inside).and_then(|command| {
             let answer = job.answer(&mut *engines(job.engine), &command, &options(&job.run))?;
             Ok(Report::Pruned(Box::new(answer)))
@@ -294,8 +300,9 @@ pub fn carry_out(
     }
 }
 
+/// Why a job has no result.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error(transparent)]
     Backend(#[from] BackendError),
     #[error("the outputs of the program cannot be read: {0}")]
@@ -304,7 +311,8 @@ enum Failure {
     Other(String),
 }
 
-fn options(run: &Run) -> EngineOptions {
+/// How an engine is to run.
+pub(super) fn options(run: &Run) -> EngineOptions {
     EngineOptions {
         environment: if run.raw {
             Environment::Raw
@@ -316,7 +324,11 @@ fn options(run: &Run) -> EngineOptions {
     }
 }
 
-fn command(run: &Run, inside: &Inside) -> Result<fits_tracer::process::Command, Failure> {
+/// The program, ready to run.
+pub(super) fn command(
+    run: &Run,
+    inside: &Inside,
+) -> Result<fits_tracer::process::Command, Failure> {
     let backstop = run.limits.cpu_seconds.map(processor_backstop);
     Ok(inside.command(backstop.as_slice())?)
 }
@@ -452,23 +464,24 @@ fn experiment_near(
     Ok(report)
 }
 
+/// The faults of an experiment.
+pub(super) fn planned_of(experiment: &Experiment) -> Result<Vec<Planned>, Failure> {
+    let planned = experiment.faults.iter().map(|(text, found)| {
+        Ok(Planned {
+            fault: parse(text)?,
+            found: *found,
+        })
+    });
+    planned.collect()
+}
+
 fn run_experiment(
     experiment: &Experiment,
     engine: &mut dyn Engine,
     inside: &mut Inside,
 ) -> Result<Report, Failure> {
     let run = &experiment.run;
-    let planned: Vec<Planned> = experiment
-        .faults
-        .iter()
-        .map(|(text, found)| {
-            let fault = parse(text)?;
-            Ok::<_, Failure>(Planned {
-                fault,
-                found: *found,
-            })
-        })
-        .collect::<Result<_, _>>()?;
+    let planned = planned_of(experiment)?;
     let drive_options = DriveOptions {
         window: experiment.window,
         dry_run: experiment.dry_run,

@@ -113,6 +113,9 @@ pub struct Record {
     /// What the fault did to the path and the state of the thread (`--trace`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<crate::trace::Trace>,
+    /// What it executed from the fault on, against the fault-free run (`--trace-stats`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<super::statistics::Statistics>,
     /// Processor time.
     pub cpu_seconds: f64,
     /// From its first instruction to its end.

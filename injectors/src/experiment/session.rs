@@ -127,10 +127,10 @@ pub enum SessionError {
 #[derive(Debug)]
 pub struct Session {
     worker: Worker,
-    store: PathBuf,
-    manner: Manner,
+    pub(super) store: PathBuf,
+    pub(super) manner: Manner,
     isolation: Isolation,
-    reference: Option<ReferenceReport>,
+    pub(super) reference: Option<ReferenceReport>,
     /// Instructions of each thread, where they are known.
     instructions: Vec<u64>,
 }
@@ -410,6 +410,44 @@ impl Session {
         }
     }
 
+    /// The job of an experiment, and the name under which its outputs are kept.
+    pub(super) fn job(
+        &self,
+        number: usize,
+        faults: &[(String, Found)],
+    ) -> (Experiment, Option<String>) {
+        let golden = match &self.reference {
+            Some(reference) => reference.outputs.clone(),
+            None => Vec::new(),
+        };
+        let keep = if self.manner.keep {
+            Some(format!("{FAULTY}-{number}"))
+        } else {
+            self.manner.compare.as_ref().map(|_| FAULTY.to_owned())
+        };
+        let retired = self.instructions.iter().max();
+        let beyond = self.manner.patience.factor;
+        let experiment = Experiment {
+            run: self.run(),
+            engine: self.manner.engine,
+            dry_run: self.manner.dry_run,
+            window: self.manner.window,
+            trace: self.manner.trace.clone(),
+            instructions: retired.map(|most| {
+                let most = *most as f64 * beyond + 1e6;
+                self.manner.patience.instructions.unwrap_or(most as u64)
+            }),
+            golden,
+            golden_kept: GOLDEN.to_owned(),
+            keep: keep.clone(),
+            patterns: self.manner.patterns.clone(),
+            detector: self.reference.as_ref().and_then(|report| report.detector),
+            checkpoint: None,
+            faults: faults.to_vec(),
+        };
+        (experiment, keep)
+    }
+
     /// Runs the program with faults. What goes wrong with the run makes the record an invalid one.
     ///
     /// # Errors
@@ -442,35 +480,8 @@ impl Session {
         faults: Vec<(String, Found)>,
         checkpoint: Option<&Path>,
     ) -> Result<Record, SessionError> {
-        let golden = match &self.reference {
-            Some(reference) => reference.outputs.clone(),
-            None => Vec::new(),
-        };
-        let keep = if self.manner.keep {
-            Some(format!("{FAULTY}-{number}"))
-        } else {
-            self.manner.compare.as_ref().map(|_| FAULTY.to_owned())
-        };
-        let retired = self.instructions.iter().max();
-        let beyond = self.manner.patience.factor;
-        let job = Experiment {
-            run: self.run(),
-            engine: self.manner.engine,
-            dry_run: self.manner.dry_run,
-            window: self.manner.window,
-            trace: self.manner.trace.clone(),
-            instructions: retired.map(|most| {
-                let most = *most as f64 * beyond + 1e6;
-                self.manner.patience.instructions.unwrap_or(most as u64)
-            }),
-            golden,
-            golden_kept: GOLDEN.to_owned(),
-            keep: keep.clone(),
-            patterns: self.manner.patterns.clone(),
-            detector: self.reference.as_ref().and_then(|report| report.detector),
-            checkpoint: checkpoint.map(|path| path.as_os_str().to_owned()),
-            faults: faults.clone(),
-        };
+        let (mut job, keep) = self.job(number, &faults);
+        job.checkpoint = checkpoint.map(|path| path.as_os_str().to_owned());
         let texts = faults.into_iter().map(|(text, _)| text).collect();
         match self.ask(&Job::Experiment(Box::new(job))) {
             Ok(Report::Experiment(report)) => self.judged(number, texts, *report, keep.as_deref()),
@@ -635,6 +646,7 @@ pub fn blank(number: usize, faults: Vec<String>, outcome: Outcome, reason: Strin
         latency: None,
         differences: Vec::new(),
         trace: None,
+        statistics: None,
         cpu_seconds: 0.0,
         wall_seconds: 0.0,
         limit: None,

@@ -2,9 +2,12 @@
 
 use std::fmt::{self, Write as _};
 
+use fits_stats::summary::{grouped, readable_name};
+
 use super::outcome::Outcome;
 use super::record::{EndRecord, InjectionRecord, Record, Results, Site};
 use super::session::difference;
+use super::statistics::{Both, Statistics};
 
 /// How many differing outputs are named.
 const SHOWN: usize = 3;
@@ -59,10 +62,43 @@ impl Record {
                 writeln!(out, "  {line}")?;
             }
         }
+        if let Some(statistics) = &self.statistics {
+            write_statistics(out, statistics)?;
+        }
         for warning in &self.warnings {
             field(out, "warning", warning)?;
         }
         field(out, "replay", &self.replay)
+    }
+}
+
+fn write_statistics(out: &mut String, statistics: &Statistics) -> fmt::Result {
+    let Both { golden, faulty } = statistics.retired;
+    let text = format!(
+        "{} instructions to the end, {} without the fault",
+        grouped(faulty),
+        grouped(golden)
+    );
+    field(out, "executed", &text)?;
+    let text = format!(
+        "{} instructions that are not executed otherwise, {} not any more, {} more or less often",
+        grouped(statistics.only_faulty),
+        grouped(statistics.only_golden),
+        grouped(statistics.differing)
+    );
+    field(out, "", &text)?;
+    for function in statistics.functions.iter().take(SHOWN) {
+        let text = format!(
+            "{}: {}, {} without the fault",
+            readable_name(&function.name),
+            grouped(function.executions.faulty),
+            grouped(function.executions.golden)
+        );
+        field(out, "", &text)?;
+    }
+    match &statistics.incomplete {
+        Some(sentence) => field(out, "warning", sentence),
+        None => Ok(()),
     }
 }
 

@@ -29,6 +29,9 @@ use super::outputs::{self, Output};
 use super::sandbox::sys::{self, Forked};
 use super::sandbox::{self, Exceeded, Guard, Place, Privileged, SandboxError, Scope};
 
+/// The executable of the statistics process.
+const STATISTICS: &str = "fits-stats";
+
 /// What a worker is told first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
@@ -167,6 +170,8 @@ struct Prepared {
     /// Opened before the host's files went out of sight.
     store: File,
     input: File,
+    /// The executable of the statistics process, if it lies beside ours.
+    statistics: Option<File>,
 }
 
 impl Prepared {
@@ -180,6 +185,8 @@ impl Prepared {
             })
         };
         let (store, input) = (open(&setup.store)?, open(&setup.input)?);
+        let own = std::env::current_exe().ok();
+        let statistics = own.and_then(|own| File::open(own.with_file_name(STATISTICS)).ok());
         if setup.isolate {
             sandbox::enter()?;
         }
@@ -187,6 +194,7 @@ impl Prepared {
             setup,
             store,
             input,
+            statistics,
         })
     }
 
@@ -323,8 +331,10 @@ pub struct Inside {
     guard: Guard,
     setup: Setup,
     store: PathBuf,
+    store_for_others: PathBuf,
     input: PathBuf,
     folder: Option<PathBuf>,
+    statistics: Option<PathBuf>,
 }
 
 impl Inside {
@@ -332,6 +342,10 @@ impl Inside {
         let setup = prepared.setup.clone();
         let open = |file: &File| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let (store, input) = (open(&prepared.store), open(&prepared.input));
+        let statistics = prepared.statistics.as_ref();
+        let statistics = statistics.map(|file| format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let own = std::process::id();
+        let store_for_others = format!("/proc/{own}/fd/{}", prepared.store.as_raw_fd());
         let working = Path::new(&setup.working);
         let (place, scope) = if setup.isolate {
             let writable: Vec<_> = setup.writable.iter().map(PathBuf::from).collect();
@@ -363,8 +377,10 @@ impl Inside {
             guard,
             setup,
             store,
+            store_for_others: store_for_others.into(),
             input,
             folder: folder.map(open),
+            statistics: statistics.map(PathBuf::from),
         })
     }
 
@@ -473,6 +489,16 @@ impl Inside {
             files::restore(&folder, lock(&place).captured())
                 .map_err(|error| format!("its files cannot be made again: {error}"))
         })
+    }
+
+    /// The executable of the statistics process, which lies beside that of fits.
+    pub(super) fn statistics_program(&self) -> Option<PathBuf> {
+        self.statistics.clone()
+    }
+
+    /// [`Inside::store`] as another process of ours reaches it.
+    pub(super) fn store_for_others(&self) -> &Path {
+        &self.store_for_others
     }
 
     /// A folder of the host where things can be kept beyond the experiment.

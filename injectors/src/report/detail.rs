@@ -6,7 +6,7 @@ use fits_stats::report::html::Escaped;
 use fits_stats::report::shell::{Facts, warning};
 use fits_stats::summary::grouped;
 
-use super::{Context, outputs, paths, states};
+use super::{Context, counts, outputs, paths, states};
 use crate::experiment::record::{EndRecord, InjectionRecord, Record};
 use crate::experiment::told;
 
@@ -28,6 +28,9 @@ pub(super) fn detail(context: &Context<'_>, record: &Record) -> String {
     if let Some(trace) = &record.trace {
         out.push_str(&paths::section(context, record, trace));
         out.push_str(&states::section(&trace.divergence));
+    }
+    if let Some(statistics) = &record.statistics {
+        out.push_str(&counts::section(context, statistics));
     }
     out
 }

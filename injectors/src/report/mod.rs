@@ -2,12 +2,13 @@
 //!
 //! - `summary`: what was asked for, and how often each outcome came up; `list`: the experiments, one line each.
 //! - `detail`: what one line unfolds to; of it, `outputs`: where outputs differ, `paths`: instructions with their source lines,
-//!   `states`: registers and memory.
+//!   `states`: registers and memory, `counts`: what was executed how often.
 //! - `sources`: lines of source files.
 //!
 //! Whatever a program has written, its file names and its symbols are text from outside: nothing of it gets onto the page
 //! but through `Escaped`.
 
+mod counts;
 mod detail;
 mod list;
 mod outputs;

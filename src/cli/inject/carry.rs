@@ -8,6 +8,7 @@ use fits_injectors::experiment::outcome::Outcome;
 use fits_injectors::experiment::record::{Record, Results, SCHEMA};
 use fits_injectors::experiment::session::{Session, SessionError, blank};
 use fits_injectors::fault::Fault;
+use fits_tracer::engine::Found;
 
 use super::lists;
 use super::options::InjectArgs;
@@ -43,6 +44,10 @@ pub(super) fn run(args: &InjectArgs) -> Result<Results, CliError> {
     let planned = plan(&conduct, args.seed, &mut session, &experiments)?;
     let mut records = Vec::new();
     for (number, (faults, planned)) in experiments.iter().zip(planned).enumerate() {
+        let planned = Moments {
+            planned,
+            statistics: args.trace_stats,
+        };
         records.push(experiment(
             &conduct,
             &mut session,
@@ -107,18 +112,45 @@ fn plan(
     each.collect()
 }
 
+/// The moments of an experiment, and whether statistics are collected from them on.
+struct Moments {
+    planned: Result<Vec<Planned>, String>,
+    statistics: bool,
+}
+
+/// Carries an experiment out, and collects statistics if they are wanted and it was valid.
+fn with_statistics(
+    session: &mut Session,
+    number: usize,
+    faults: Vec<(String, Found)>,
+    wanted: bool,
+) -> Result<Record, CliError> {
+    let mut record = session.experiment(number, faults.clone())?;
+    if wanted && record.outcome.is_counted() {
+        match session.statistics(number, &faults, &record)? {
+            Ok(statistics) => record.statistics = Some(statistics),
+            Err(sentence) => record.warnings.push(format!("no statistics: {sentence}")),
+        }
+    }
+    Ok(record)
+}
+
 fn experiment(
     conduct: &Conduct,
     session: &mut Session,
     input: &StandardInput,
     number: usize,
     faults: &[Fault],
-    planned: Result<Vec<Planned>, String>,
+    moments: Moments,
 ) -> Result<Record, CliError> {
+    let Moments {
+        planned,
+        statistics,
+    } = moments;
     let typed: Vec<String> = faults.iter().map(ToString::to_string).collect();
     let all = planned.map(|planned| planned.into_iter().collect::<Option<Vec<_>>>());
     let mut record = match all {
-        Ok(Some(all)) => session.experiment(number, all)?,
+        Ok(Some(all)) => with_statistics(session, number, all, statistics)?,
         Err(sentence) => blank(number, typed.clone(), Outcome::Invalid, sentence),
         Ok(None) => blank(
             number,

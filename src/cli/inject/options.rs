@@ -60,6 +60,11 @@ pub(crate) struct InjectArgs {
     /// and how much memory differ after 0, 1, 10, 100, … instructions [default N: 20000]
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "20000", help_heading = "Running")]
     pub(crate) trace: Option<u64>,
+    /// Collect what the program executes from the fault on, without it and with it: which instructions and functions more or less often, which registers.
+    /// The program runs twice more, in the translator from the fault on; with --out, both golden folders stay in DIR/experiments/N. For programs
+    /// with one thread, and faults that do not last
+    #[arg(long, help_heading = "Running")]
+    pub(crate) trace_stats: bool,
     /// Run the reference twice even if that takes long, and say whether it is reproducible
     #[arg(long, help_heading = "Running")]
     pub(crate) verify_reference: bool,

@@ -24,7 +24,7 @@ impl Live {
     pub fn hand_over(mut self) -> Result<Handover, BackendError> {
         let registers = self.registers()?;
         let refused = |what: &str| BackendError::Unsupported {
-            what: format!("taking over {what}"),
+            what: format!("collecting statistics of {what}"),
             pc: registers.rip,
             backend: "dbt",
         };
@@ -35,7 +35,7 @@ impl Live {
             return Err(refused("a program with children"));
         }
         if !self.queue.is_empty() || !self.found.is_empty() {
-            return Err(refused("a program to which something has just happened"));
+            return Err(refused("a program to which something happens just now"));
         }
         let Some(mut thread) = take(&mut self.threads).into_values().next() else {
             return Err(refused("a program that has ended"));
@@ -50,7 +50,7 @@ impl Live {
                 thread.at = other;
                 self.threads.insert(thread.tid, thread);
                 return Err(refused(
-                    "a thread that is in a system call, or about to enter a signal handler",
+                    "a thread that is in a system call, or about to enter a signal handler,",
                 ));
             }
         };
