@@ -54,6 +54,13 @@ int main(int argc, char **argv) {
     mix(argv[0], strlen(argv[0]));
     umask(027);
     prctl(PR_SET_NAME, "renamed");
+    /* Of what was there before: one file is changed, one deleted, one replaced by a folder. */
+    int changed = open("changed", O_RDWR);
+    if (changed >= 0) {
+        check(write(changed, "changed", 7) == 7, "write");
+        check(unlink("gone") == 0 && unlink("other") == 0 && mkdir("other", 0755) == 0, "unlink");
+        check(symlink("changed", "link") == 0, "symlink");
+    }
     check(mkdir("made", 0777) == 0 && chdir("made") == 0, "folder");
 
     char stack[1 << 15];
@@ -74,6 +81,8 @@ int main(int argc, char **argv) {
     int log = open("log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     int copy = dup(data);
     check(data >= 0 && log >= 0 && copy >= 0, "open");
+    struct stat first, now_there;
+    check(fstat(data, &first) == 0, "fstat");
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 5};
     check(fcntl(data, F_SETLK, &lock) == 0, "lock");
     check(flock(log, LOCK_EX) == 0, "flock");
@@ -111,6 +120,17 @@ int main(int argc, char **argv) {
         check(read(data, line, 2) == 2, "read");
         mix(line, 2);
         mix_word((uint64_t)lseek(data, 0, SEEK_CUR));
+        /* Inode numbers are used up, and a file is the same one all along. */
+        int other = open("temporary", O_RDWR | O_CREAT | O_EXCL, 0600);
+        check(other >= 0 && close(other) == 0, "temporary");
+        check(stat("data", &now_there) == 0, "stat");
+        mix_word(now_there.st_dev == first.st_dev && now_there.st_ino == first.st_ino);
+        check(fstat(changed >= 0 ? changed : 0, &now_there) == 0, "fstat");
+        mix_word(now_there.st_dev == first.st_dev);
+        if (round != 7)
+            unlink("temporary");
+        else
+            rename("temporary", "kept");
         unsigned char random[5];
         check(getrandom(random, sizeof random, 0) == sizeof random, "getrandom");
         mix(random, sizeof random);

@@ -87,7 +87,11 @@ fn manner() -> Manner {
         dry_run: false,
         window: 300,
         trace: None,
-        patience: Patience::default(),
+        // Those that hang are to take little time.
+        patience: Patience {
+            cpu_seconds: 0.2,
+            ..Patience::default()
+        },
         checks: Checks::default(),
         patterns: Vec::new(),
         detector: None,
@@ -230,10 +234,14 @@ pub(crate) fn trials() -> Vec<Trial> {
             goes_on(&Program::new(&["mawk", AWK]).input(&text(2000)), 40)
         }),
         trial("everything/dynamic", || {
-            goes_on(&Program::guest("checkpoint", "-O1", "dynamic", &[]), 60)
+            let program = Program::guest("checkpoint", "-O1", "dynamic", &[]);
+            let program = program
+                .file("changed", "as it was before")
+                .file("gone", "x");
+            goes_on(&program.file("other", "y"), 60);
         }),
         trial("everything/static", || {
-            goes_on(&Program::guest("checkpoint", "-O1", "static", &[]), 40)
+            goes_on(&Program::guest("checkpoint", "-O1", "static", &[]), 40);
         }),
         refused("child", "it makes threads or processes"),
         refused("thread", "it makes threads or processes"),

@@ -54,6 +54,7 @@ impl Run<'_> {
             started: self.started,
             cpu_before: self.cpu_before,
             warnings,
+            devices: Vec::new(),
         })?;
         // A signal that comes before the next instruction belongs to the moment.
         live.settle()?;

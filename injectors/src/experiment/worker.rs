@@ -486,7 +486,8 @@ impl Inside {
     pub(crate) fn surroundings(&self, folder: &Path) -> Surroundings {
         let (place, folder) = (Arc::clone(&self.place), folder.to_owned());
         Box::new(move || {
-            files::restore(&folder, lock(&place).captured())
+            let place = lock(&place);
+            files::restore(&folder, &place.layers(), place.captured())
                 .map_err(|error| format!("its files cannot be made again: {error}"))
         })
     }

@@ -27,6 +27,15 @@ const ALWAYS: [i64; 10] = [
     libc::SYS_rt_sigreturn,
 ];
 
+/// Asked about in a process that has been told other numbers of devices.
+const ABOUT_FILES: [i64; 5] = [
+    libc::SYS_stat,
+    libc::SYS_fstat,
+    libc::SYS_lstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+];
+
 /// Asked about when the argument of this index is one of these.
 const WITH_ARGUMENT: [(i64, u32, [u32; 2]); 2] = [
     (
@@ -71,8 +80,8 @@ fn jump(value: u32, equal: u8, other: u8) -> libc::sock_filter {
     }
 }
 
-/// The filter.
-pub(super) fn program() -> Vec<libc::sock_filter> {
+/// The filter; `files`: questions about files are asked about too.
+pub(super) fn program(files: bool) -> Vec<libc::sock_filter> {
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
     let mut program = vec![
         load(ARCHITECTURE),
@@ -80,7 +89,8 @@ pub(super) fn program() -> Vec<libc::sock_filter> {
         answer(ALLOW),
         load(NUMBER),
     ];
-    for number in ALWAYS {
+    let about_files = ABOUT_FILES.into_iter().filter(|_| files);
+    for number in ALWAYS.into_iter().chain(about_files) {
         program.extend([jump(number as u32, 0, 1), answer(ASK)]);
     }
     for (number, argument, values) in WITH_ARGUMENT {
@@ -108,9 +118,9 @@ pub(super) fn program() -> Vec<libc::sock_filter> {
 }
 
 /// The filter as the kernel reads it: `struct sock_fprog`, to lie at `address`, and the instructions behind it.
-pub(super) fn bytes(address: u64) -> Vec<u8> {
+pub(super) fn bytes(address: u64, files: bool) -> Vec<u8> {
     const HEADER: u64 = 16;
-    let program = program();
+    let program = program(files);
     let mut bytes = Vec::with_capacity(HEADER as usize + 8 * program.len());
     bytes.extend((program.len() as u64).to_le_bytes());
     bytes.extend((address + HEADER).to_le_bytes());
@@ -127,13 +137,13 @@ mod tests {
     use super::*;
 
     /// Interprets the filter for a call.
-    fn decide(number: i64, args: [u64; 2]) -> u32 {
+    fn decide(number: i64, args: [u64; 2], files: bool) -> u32 {
         let mut data = [0; 64];
         data[..4].copy_from_slice(&(number as u32).to_le_bytes());
         data[4..8].copy_from_slice(&X86_64.to_le_bytes());
         data[16..24].copy_from_slice(&args[0].to_le_bytes());
         data[24..32].copy_from_slice(&args[1].to_le_bytes());
-        let program = program();
+        let program = program(files);
         let (mut at, mut accumulator) = (0, 0);
         loop {
             let instruction = program[at];
@@ -159,7 +169,7 @@ mod tests {
 
     #[test]
     fn only_what_is_virtual_is_asked_about() {
-        let asked = |number, args| decide(number, args) == ASK;
+        let asked = |number, args| decide(number, args, false) == ASK;
         for number in ALWAYS {
             assert!(asked(number, [0, 0]), "{number}");
         }
@@ -179,6 +189,12 @@ mod tests {
         assert!(asked(libc::SYS_rt_sigprocmask, [0, 0x1_0000_0000]));
         assert!(!asked(libc::SYS_rt_sigprocmask, [0, 0]));
         // A call of the 32-bit interface with a number that we know.
-        assert_eq!(program()[2].k, libc::SECCOMP_RET_ALLOW);
+        assert!(!asked(libc::SYS_fstat, [0, 0]));
+        assert_eq!(decide(libc::SYS_fstat, [0, 0], true), ASK);
+        assert_eq!(
+            decide(libc::SYS_read, [0, 0], true),
+            libc::SECCOMP_RET_ALLOW
+        );
+        assert_eq!(program(false)[2].k, libc::SECCOMP_RET_ALLOW);
     }
 }

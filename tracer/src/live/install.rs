@@ -84,11 +84,13 @@ fn answered(stopped: &Stopped, answer: i64) -> Result<u64> {
     Ok(answer.cast_unsigned())
 }
 
-/// Puts the guard rails up around one thread, while all are stopped; the tracing options it has afterwards are `options`. A sentence if the program
+/// Puts the guard rails up around one thread, while all are stopped; the tracing options it has afterwards are `options`; `files`: the tracer is asked
+/// about questions about files too. A sentence if the program
 /// can see it.
 pub(super) fn guard(
     stopped: Stopped,
     options: Options,
+    files: bool,
 ) -> Result<(Stopped, Option<&'static str>), BackendError> {
     let tid = stopped.tid();
     let own_filters = status(tid)?.seccomp != 0;
@@ -111,7 +113,7 @@ pub(super) fn guard(
         let answer = place.call(stopped, libc::SYS_prctl, tsc)?;
         answered(stopped, answer)?;
         with_page(stopped, place, |stopped, page| {
-            memory.write(page, &filter::bytes(page))?;
+            memory.write(page, &filter::bytes(page, files))?;
             install(stopped, place, page)
         })
     })?;

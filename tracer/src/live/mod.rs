@@ -116,6 +116,8 @@ pub struct Live {
     wall_seconds: f64,
     cpu: CpuTime,
     warnings: Vec<String>,
+    /// Numbers of devices as the kernel tells them, and as the program has been told them.
+    devices: Vec<(u64, u64)>,
     started: Instant,
     cpu_before: CpuTime,
 }

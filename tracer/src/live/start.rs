@@ -57,6 +57,8 @@ pub struct Handover {
     pub cpu_before: CpuTime,
     /// What the reader of a result should know.
     pub warnings: Vec<String>,
+    /// Numbers of devices as the kernel tells them, and as the program has been told them.
+    pub devices: Vec<(u64, u64)>,
 }
 
 /// A thread of a [`Handover`].
@@ -116,6 +118,7 @@ impl Live {
             started: Instant::now(),
             cpu_before,
             warnings,
+            devices: Vec::new(),
         })?;
         live.limit_steps(&options.limits);
         Ok(live)
@@ -157,6 +160,7 @@ impl Live {
             wall_seconds: 0.0,
             cpu: CpuTime::default(),
             warnings: handover.warnings,
+            devices: handover.devices,
             started: handover.started,
             cpu_before: handover.cpu_before,
         };
@@ -181,7 +185,7 @@ impl Live {
         }
         let blocked = stopped.signal_mask()? & FORCED;
         if self.environment.is_controlled() {
-            let (guarded, warning) = guard(stopped, tracing())?;
+            let (guarded, warning) = guard(stopped, tracing(), !self.devices.is_empty())?;
             stopped = guarded;
             if let Some(sentence) = warning {
                 self.warn(sentence);

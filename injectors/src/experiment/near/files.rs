@@ -1,5 +1,6 @@
 //! What a program has written until it is stopped at a moment: kept beside its checkpoint, and made again where another run begins from that.
 
+use std::collections::HashMap;
 use std::fs::{self, File, FileTimes, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
@@ -17,12 +18,25 @@ const LARGEST: u64 = 256 << 20;
 
 const LIST: &str = "files";
 
+/// More inodes than this are not made to come to one with the right number.
+const TRIES: u32 = 20_000;
+
+/// What a checkpoint's folder says of files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct List {
+    entries: Vec<Entry>,
+    /// Files and folders, and the number of the device that each is on. A relative path is that of a stream.
+    devices: Vec<(PathBuf, u64)>,
+}
+
 /// Something that was made, changed or deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     path: PathBuf,
     /// User and group.
     owner: (u32, u32),
+    /// The inode number that the program sees.
+    inode: u64,
     what: What,
 }
 
@@ -54,16 +68,24 @@ pub(crate) fn save(
 ) -> io::Result<Result<(), String>> {
     let mut save = Save {
         folder,
-        entries: Vec::new(),
+        list: List::default(),
         replaced: Vec::new(),
         bytes: 0,
         refused: None,
     };
     for stream in STREAMS {
         save.content(&captured.join(stream), stream)?;
+        let data = fs::metadata(captured.join(stream))?;
+        save.list.devices.push((stream.into(), data.dev()));
     }
+    save.device(Path::new("/proc"));
+    save.device(Path::new("/dev"));
     for layer in layers {
         save.layer(layer, Path::new(""))?;
+        save.device(layer.path);
+        for entry in fs::read_dir(layer.path)?.flatten() {
+            save.device(&entry.path());
+        }
     }
     if let Some(sentence) = save.refused {
         return Ok(Err(sentence));
@@ -71,14 +93,13 @@ pub(crate) fn save(
     if reads_an_original(pid, &save.replaced)? {
         return Ok(Err("it reads a file that it has begun to change".to_owned()));
     }
-    let list = serde_json::to_vec(&save.entries)?;
-    fs::write(folder.join(LIST), list)?;
+    fs::write(folder.join(LIST), serde_json::to_vec(&save.list)?)?;
     Ok(Ok(()))
 }
 
 struct Save<'a> {
     folder: &'a Path,
-    entries: Vec<Entry>,
+    list: List,
     /// Files that were there before, and have another content now.
     replaced: Vec<PathBuf>,
     bytes: u64,
@@ -98,7 +119,7 @@ impl Save<'_> {
             for entry in fs::read_dir(before)? {
                 let path = layer.path.join(relative).join(entry?.file_name());
                 if fs::symlink_metadata(&path).is_err() {
-                    self.push(path, (0, 0), What::Deleted);
+                    self.push(path, (0, 0), What::Deleted)?;
                 }
             }
         }
@@ -117,15 +138,15 @@ impl Save<'_> {
         let mode = data.mode() & 0o7777;
         let owner = (data.uid(), data.gid());
         if kind.is_char_device() && data.rdev() == 0 {
-            self.push(path, owner, What::Deleted);
+            self.push(path, owner, What::Deleted)?;
         } else if kind.is_dir() {
-            self.push(path, owner, What::Folder { mode });
+            self.push(path, owner, What::Folder { mode })?;
             self.layer(layer, relative)?;
         } else if kind.is_symlink() {
             let target = fs::read_link(place)?;
-            self.push(path, owner, What::Link { target });
+            self.push(path, owner, What::Link { target })?;
         } else if kind.is_file() {
-            let content = format!("content-{}", self.entries.len());
+            let content = format!("content-{}", self.list.entries.len());
             self.content(place, &content)?;
             if layer.before.join(relative).is_file() {
                 self.replaced.push(path.clone());
@@ -140,15 +161,38 @@ impl Save<'_> {
                     accessed,
                     modified,
                 },
-            );
+            )?;
         } else {
             self.refuse("it has made a special file");
         }
         Ok(())
     }
 
-    fn push(&mut self, path: PathBuf, owner: (u32, u32), what: What) {
-        self.entries.push(Entry { path, owner, what });
+    fn push(&mut self, path: PathBuf, owner: (u32, u32), what: What) -> io::Result<()> {
+        let inode = match &what {
+            What::Deleted => 0,
+            _ => {
+                self.device(&path);
+                fs::symlink_metadata(&path)?.ino()
+            }
+        };
+        self.list.entries.push(Entry {
+            path,
+            owner,
+            inode,
+            what,
+        });
+        Ok(())
+    }
+
+    /// Notes the device of a path, unless that is known.
+    fn device(&mut self, path: &Path) {
+        let known = &mut self.list.devices;
+        if let Ok(data) = fs::symlink_metadata(path)
+            && !known.iter().any(|one| one.1 == data.dev())
+        {
+            known.push((path.to_owned(), data.dev()));
+        }
     }
 
     fn refuse(&mut self, sentence: &str) {
@@ -192,39 +236,121 @@ fn reads_an_original(pid: Pid, replaced: &[PathBuf]) -> io::Result<bool> {
     Ok(map.iter().any(|mapping| is_it(Path::new(&mapping.path))))
 }
 
-/// Makes what [`save`] has written into `folder` again.
+/// Makes what [`save`] has written into `folder` again. Numbers of devices, as they are here and as they were there.
 ///
 /// # Errors
 /// Those of the file system.
-pub(crate) fn restore(folder: &Path, captured: &Path) -> io::Result<()> {
+pub(crate) fn restore(
+    folder: &Path,
+    layers: &[Layer<'_>],
+    captured: &Path,
+) -> io::Result<Vec<(u64, u64)>> {
     for stream in STREAMS {
         let mut to = File::options().write(true).open(captured.join(stream))?;
         to.write_all(&fs::read(folder.join(stream))?)?;
     }
-    let entries: Vec<Entry> = serde_json::from_slice(&fs::read(folder.join(LIST))?)?;
-    entries.iter().try_for_each(|entry| make(entry, folder))
+    let list: List = serde_json::from_slice(&fs::read(folder.join(LIST))?)?;
+    for entry in &list.entries {
+        clear(entry)?;
+    }
+    let made = make(&list.entries, layers)?;
+    for (number, entry) in list.entries.iter().enumerate() {
+        if let Some(made) = made.get(&number) {
+            fs::rename(made, &entry.path)?;
+        }
+        fill(entry, folder)?;
+    }
+    let mut devices: Vec<(u64, u64)> = Vec::new();
+    for (path, there) in list.devices {
+        let path = if path.is_relative() {
+            captured.join(path)
+        } else {
+            path
+        };
+        let here = fs::symlink_metadata(path)?.dev();
+        if here != there && !devices.iter().any(|one| one.0 == here) {
+            devices.push((here, there));
+        }
+    }
+    Ok(devices)
 }
 
-fn make(entry: &Entry, folder: &Path) -> io::Result<()> {
-    let path = &entry.path;
-    let there = fs::symlink_metadata(path).ok();
-    let stays = match (&entry.what, &there) {
+/// Whether what is there can be kept, since it is of the same kind.
+fn stays(entry: &Entry) -> bool {
+    let there = fs::symlink_metadata(&entry.path).ok();
+    match (&entry.what, there) {
         (What::Folder { .. }, Some(data)) => data.is_dir(),
         (What::File { .. }, Some(data)) => data.is_file(),
         _ => false,
-    };
-    match there {
-        Some(data) if !stays && data.is_dir() => fs::remove_dir_all(path)?,
-        Some(_) if !stays => fs::remove_file(path)?,
-        _ => {}
     }
+}
+
+/// Removes what is not to be there.
+fn clear(entry: &Entry) -> io::Result<()> {
+    match fs::symlink_metadata(&entry.path) {
+        Ok(_) if stays(entry) => Ok(()),
+        Ok(data) if data.is_dir() => fs::remove_dir_all(&entry.path),
+        Ok(_) => fs::remove_file(&entry.path),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Makes what is new, under other names, with the inode numbers that they had: these are given in order, so some are used up in between. Where each
+/// is, by number.
+fn make(entries: &[Entry], layers: &[Layer<'_>]) -> io::Result<HashMap<usize, PathBuf>> {
+    let mut new: Vec<(usize, &Entry)> = (0..)
+        .zip(entries)
+        .filter(|(_, entry)| entry.what != What::Deleted && !stays(entry))
+        .collect();
+    new.sort_by_key(|(_, entry)| entry.inode);
+    let mut made = HashMap::new();
+    for (number, entry) in new {
+        let layer = layers
+            .iter()
+            .find(|layer| entry.path.starts_with(layer.path));
+        let layer = layer.ok_or(io::ErrorKind::NotFound)?;
+        let path = layer.path.join(format!(".fits-{number}"));
+        with_inode(&path, entry)?;
+        made.insert(number, path);
+    }
+    Ok(made)
+}
+
+fn with_inode(path: &Path, entry: &Entry) -> io::Result<()> {
+    for _ in 0..TRIES {
+        match &entry.what {
+            What::Deleted => return Ok(()),
+            What::Folder { .. } => fs::create_dir(path)?,
+            What::Link { target } => symlink(target, path)?,
+            What::File { .. } => drop(File::create_new(path)?),
+        }
+        let inode = fs::symlink_metadata(path)?.ino();
+        if inode == entry.inode {
+            return Ok(());
+        }
+        match &entry.what {
+            What::Folder { .. } => fs::remove_dir(path)?,
+            _ => fs::remove_file(path)?,
+        }
+        if inode > entry.inode {
+            break;
+        }
+    }
+    let message = format!(
+        "inode {} of {} is not to be had",
+        entry.inode,
+        entry.path.display()
+    );
+    Err(io::Error::other(message))
+}
+
+/// Content, permissions, owner and times.
+fn fill(entry: &Entry, folder: &Path) -> io::Result<()> {
+    let path = &entry.path;
     match &entry.what {
         What::Deleted => return Ok(()),
-        What::Link { target } => symlink(target, path)?,
+        What::Link { .. } => {}
         What::Folder { mode } => {
-            if !stays {
-                fs::create_dir(path)?;
-            }
             fs::set_permissions(path, fs::Permissions::from_mode(*mode))?;
         }
         What::File {
@@ -233,7 +359,7 @@ fn make(entry: &Entry, folder: &Path) -> io::Result<()> {
             accessed,
             modified,
         } => {
-            let mut to = File::create(path)?;
+            let mut to = File::options().write(true).truncate(true).open(path)?;
             io::copy(&mut File::open(folder.join(content))?, &mut to)?;
             to.set_permissions(fs::Permissions::from_mode(*mode))?;
             let times = FileTimes::new()
@@ -243,6 +369,10 @@ fn make(entry: &Entry, folder: &Path) -> io::Result<()> {
         }
     }
     let data = fs::symlink_metadata(path)?;
+    if data.ino() != entry.inode {
+        let message = format!("{} has another inode number", path.display());
+        return Err(io::Error::other(message));
+    }
     if (data.uid(), data.gid()) != entry.owner {
         lchown(path, Some(entry.owner.0), Some(entry.owner.1))?;
     }
@@ -254,52 +384,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_made_again() {
-        let top = tempfile::tempdir().unwrap();
-        let [before, changes, merged, captured, kept] =
-            ["before", "changes", "merged", "captured", "kept"].map(|name| {
-                let path = top.path().join(name);
-                fs::create_dir(&path).unwrap();
-                path
-            });
-        for folder in [&before, &merged] {
-            fs::create_dir(folder.join("dir")).unwrap();
-            for name in ["gone", "changed", "dir/hidden"] {
-                fs::write(folder.join(name), "old").unwrap();
-            }
-        }
-        fs::write(changes.join("changed"), "new").unwrap();
-        fs::create_dir(changes.join("dir")).unwrap();
-        fs::write(changes.join("dir/made"), "made").unwrap();
-        symlink("changed", changes.join("link")).unwrap();
-        for stream in STREAMS {
-            fs::write(captured.join(stream), stream).unwrap();
-        }
-        // The merged view as the program has it: one folder was made anew.
-        fs::remove_file(merged.join("dir/hidden")).unwrap();
-        let layer = Layer {
-            path: &merged,
-            before: before.clone(),
-            changes: &changes,
+    fn an_inode_number_that_has_been_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = Entry {
+            path: folder.path().join("file"),
+            owner: (0, 0),
+            inode: 1,
+            what: What::Folder { mode: 0o700 },
         };
-        save(Pid::this(), &[layer], &captured, &kept)
-            .unwrap()
-            .unwrap();
-        // Another run: as it was before.
-        fs::write(merged.join("dir/hidden"), "old").unwrap();
-        for stream in STREAMS {
-            fs::write(captured.join(stream), "").unwrap();
-        }
-        restore(&kept, &captured).unwrap();
-        let read = |name: &str| fs::read_to_string(merged.join(name)).ok();
-        assert_eq!(read("changed").as_deref(), Some("new"));
-        assert_eq!(read("link").as_deref(), Some("new"));
-        assert_eq!(read("gone").as_deref(), Some("old"));
-        assert_eq!(read("dir/made").as_deref(), Some("made"));
-        assert_eq!(read("dir/hidden"), None);
-        assert_eq!(
-            fs::read_to_string(captured.join("stderr")).unwrap(),
-            "stderr"
-        );
+        let error = with_inode(&folder.path().join("other"), &entry).unwrap_err();
+        assert!(error.to_string().contains("inode 1 of"), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_of_another_kind_is_cleared_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it");
+        let entry = |what| Entry {
+            path: path.clone(),
+            owner: (0, 0),
+            inode: 1,
+            what,
+        };
+        fs::create_dir(&path).unwrap();
+        clear(&entry(What::Folder { mode: 0o700 })).unwrap();
+        assert!(path.is_dir());
+        let target = "elsewhere".into();
+        clear(&entry(What::Link { target })).unwrap();
+        assert!(!path.exists());
+        clear(&entry(What::Deleted)).unwrap();
     }
 }

@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 
 use super::capture::{Checkpoint, RIP, from_words, umask};
 use super::descriptors::numbers;
+use super::engine::Surroundings;
 use super::plan::{Fresh, plan};
 use super::regions::{PageMap, Region, Source, regions};
 use crate::backend::BackendError;
@@ -27,7 +28,7 @@ const STRIDE: u64 = 0x1000_0000;
 const ROOM: u64 = 0x0400_0000;
 
 impl Checkpoint {
-    /// Launches the program and makes it equal to this checkpoint. `surroundings` is called in between: it makes the files as they were. The
+    /// Launches the program and makes it equal to this checkpoint. `surroundings` is called in between. The
     /// inner error says in a sentence why it is not to be had; no process is left then.
     ///
     /// # Errors
@@ -36,7 +37,7 @@ impl Checkpoint {
         &self,
         command: &Command,
         options: &EngineOptions,
-        surroundings: &mut dyn FnMut() -> std::result::Result<(), String>,
+        surroundings: &mut Surroundings,
     ) -> std::result::Result<std::result::Result<Live, String>, BackendError> {
         if options.environment != Environment::Controlled {
             return Ok(Err("its start is not controlled".to_owned()));
@@ -52,16 +53,16 @@ impl Checkpoint {
             pids,
             warnings,
         } = launched;
-        let made = surroundings().map(|()| self.make(stopped));
-        let stopped = match made {
-            Ok(Ok(Ok(stopped))) => stopped,
-            Err(sentence) | Ok(Ok(Err(sentence))) => {
+        let told = |error: Error| Err(error.to_string());
+        let made = surroundings().and_then(|devices| {
+            let stopped = self.make(stopped).unwrap_or_else(told)?;
+            Ok((devices, stopped))
+        });
+        let (devices, stopped) = match made {
+            Ok(made) => made,
+            Err(sentence) => {
                 abandon(pid);
                 return Ok(Err(sentence));
-            }
-            Ok(Err(error)) => {
-                abandon(pid);
-                return Ok(Err(error.to_string()));
             }
         };
         let thread = HandedThread {
@@ -86,6 +87,7 @@ impl Checkpoint {
             started,
             cpu_before,
             warnings,
+            devices,
         })?;
         live.limit_steps(&options.limits);
         live.settle()?;
