@@ -114,6 +114,7 @@ impl Plain {
             started: self.started,
             cpu_before: CpuTime::of_children(),
             warnings: Vec::new(),
+            devices: Vec::new(),
         })
     }
 

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use fits_stats::client::StatsProcess;
+
 use super::store;
 use crate::backend::BackendError;
-use crate::engine::{End, Engine, EngineOptions, Found, Landmark, Moment, Reached};
+use crate::engine::{Collected, End, Engine, EngineOptions, Found, Landmark, Moment, Reached};
+use crate::live::Live;
 use crate::process::Command;
 
 /// Makes the files as they were when the checkpoint was taken. It gives numbers of devices as the kernel tells them now, and as the program has been
@@ -94,5 +97,15 @@ impl Engine for CheckpointEngine {
                 self.otherwise.reach_found(command, options, found)
             }
         }
+    }
+
+    fn collect(
+        &mut self,
+        live: Live,
+        executed: &[u64],
+        options: &EngineOptions,
+        stats: &mut StatsProcess,
+    ) -> Result<Collected, BackendError> {
+        self.otherwise.collect(live, executed, options, stats)
     }
 }
