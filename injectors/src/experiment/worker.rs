@@ -398,6 +398,10 @@ impl Inside {
             .limits(self.setup.limits.of_program())
             .limits(further.iter().copied())
             .stdio(0, Stdio::File(input.try_clone()?.into()));
+        if let Some(variables) = &self.setup.environment {
+            // Those of the worker itself were put into another order when it was started.
+            command = command.environment(variables.clone());
+        }
         for (number, name) in (1..).zip(outputs::STREAMS) {
             let file = File::create(lock(&self.place).captured().join(name))?;
             command = command.stdio(number, Stdio::File(file.try_clone()?.into()));
