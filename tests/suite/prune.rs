@@ -6,6 +6,7 @@ use std::process::Command;
 
 use fits_injectors::campaign::point::Point;
 use fits_injectors::campaign::prune::{Fate, Interval, Locations, Window};
+use fits_injectors::drive::EARLY_STOP;
 use fits_injectors::experiment::job::EngineName;
 use fits_injectors::experiment::limits::HostLimits;
 use fits_injectors::experiment::outcome::{Checks, Outcome};
@@ -301,5 +302,56 @@ fn verdicts_on_real_programs_are_those_of_experiments() {
     let count = std::env::var("PRUNE_COUNT").map_or(40, |count| count.parse().unwrap());
     for (seed, (program, arguments)) in (1..).zip(PROGRAMS) {
         look_ahead(program, arguments, count, seed);
+    }
+}
+
+/// Drawn faults, run to their ends and ended early: the same outcome. How many were ended early, and how long both took.
+fn stopped_early(program: &str, arguments: &[&str], count: usize, seed: u64) -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let mut session = with(program, arguments, folder.path());
+    let instructions = session.count().unwrap()[0];
+    let planned = session.plan(&drawn(seed, count, instructions), 0, EngineName::Dbt);
+    let points: Vec<_> = planned.unwrap().into_iter().flatten().collect();
+    let window = std::env::var("PRUNE_WINDOW").ok();
+    let window = window.map_or(EARLY_STOP, |window| window.parse().unwrap());
+    let mut times = [std::time::Duration::ZERO; 2];
+    let mut early = Vec::new();
+    let mut masked = 0;
+    for (number, point) in points.iter().enumerate() {
+        let mut run = |stop: Option<u64>| {
+            session.stop_early(stop);
+            let begun = std::time::Instant::now();
+            let record = session.experiment(number, vec![point.clone()]).unwrap();
+            times[usize::from(stop.is_some())] += begun.elapsed();
+            record
+        };
+        let full = run(None);
+        let stopped = run(Some(window));
+        masked += usize::from(full.outcome == Outcome::Masked);
+        match stopped.rejoined {
+            Some(_) => {
+                assert_eq!(full.outcome, Outcome::Masked, "{point:?}: {}", full.reason);
+                assert_eq!((stopped.outcome, &stopped.end), (Outcome::Masked, &None));
+                early.push(number);
+            }
+            None => assert_eq!(told(&full), told(&stopped), "{point:?}"),
+        }
+    }
+    println!(
+        "{program}: of {}, {masked} masked, {} ended early; {:?} to their ends, {:?} with an early stop",
+        points.len(),
+        early.len(),
+        times[0],
+        times[1]
+    );
+    early.len()
+}
+
+#[test]
+fn runs_that_are_ended_early_are_masked() {
+    let count = std::env::var("PRUNE_COUNT").map_or(30, |count| count.parse().unwrap());
+    for (seed, (program, arguments)) in (11..).zip(PROGRAMS) {
+        let early = stopped_early(program, arguments, count, seed);
+        assert!(early * 10 > count, "{program}: {early} of {count}");
     }
 }

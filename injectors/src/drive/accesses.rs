@@ -6,6 +6,7 @@ use iced_x86::{Mnemonic, OpKind, Register, UsedMemory};
 
 use super::machine::address_part;
 use super::state::State;
+use super::touch::unknown_memory;
 
 /// One access of an instruction that is about to execute.
 #[derive(Clone, Debug)]
@@ -36,6 +37,18 @@ pub(crate) fn accesses(decoded: &Decoded, state: &State) -> Vec<Accessed> {
         .collect();
     all.sort_by_key(|access| access.operand.is_none());
     all
+}
+
+/// The memory that an instruction may write, by first address and length; none if that is not known.
+pub(crate) fn written_ranges(decoded: &Decoded, state: &State) -> Option<Vec<(u64, u64)>> {
+    if unknown_memory(decoded) {
+        return None;
+    }
+    let all = accesses(decoded, state).into_iter();
+    let ranges = all
+        .filter(|access| access.writes)
+        .map(|access| access.range(state));
+    Some(ranges.filter(|&(_, length)| length > 0).collect())
 }
 
 fn accessed(decoded: &Decoded, state: &State, used: &UsedMemory) -> Accessed {

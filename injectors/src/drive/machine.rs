@@ -1,5 +1,6 @@
 //! A live process with what driving it needs beside: decoded instructions, whole states, bytes of memory.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use fits_tracer::backend::BackendError;
@@ -14,6 +15,9 @@ use super::state::State;
 /// How many bytes an instruction has at most.
 pub(crate) const LONGEST: usize = 15;
 
+/// What was in memory: first address and bytes.
+type Was = (u64, Vec<u8>);
+
 /// See the module.
 pub(crate) struct Machine {
     pub(crate) live: Live,
@@ -22,6 +26,8 @@ pub(crate) struct Machine {
     blank: XState,
     /// Instructions that the thread in focus has retired.
     pub(crate) index: u64,
+    /// What was where [`Machine::write`] has written, if anybody asks for that.
+    account: Option<RefCell<Vec<Was>>>,
 }
 
 impl Machine {
@@ -32,7 +38,18 @@ impl Machine {
             cache: DecodeCache::default(),
             blank: XState::zeroed(),
             index,
+            account: None,
         }
+    }
+
+    /// From now on it is kept what was where something is written.
+    pub(super) fn keep_account(&mut self) {
+        self.account = Some(RefCell::default());
+    }
+
+    /// First address and bytes, of what was written since the last time.
+    pub(super) fn take_account(&self) -> Vec<Was> {
+        self.account.as_ref().map_or(Vec::new(), RefCell::take)
     }
 
     pub(crate) fn state(&self) -> Result<State, BackendError> {
@@ -86,6 +103,10 @@ impl Machine {
 
     /// Writes bytes, reads them back, and checks that their neighbours are as before.
     pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> Result<(), String> {
+        if let Some(account) = &self.account {
+            let old = self.read(address, bytes.len())?;
+            account.borrow_mut().push((address, old));
+        }
         let around = Around::of(self, address, bytes.len());
         let written = self.live.memory().write(address, bytes);
         written.map_err(|_| {
@@ -108,6 +129,11 @@ impl Machine {
     /// The instruction that begins next, none if it cannot be fetched.
     pub(crate) fn decoded(&mut self) -> Result<Option<Rc<Decoded>>, BackendError> {
         let pc = self.live.registers()?.rip;
+        self.decoded_at(pc)
+    }
+
+    /// The instruction at an address, none if it cannot be fetched.
+    pub(super) fn decoded_at(&mut self, pc: u64) -> Result<Option<Rc<Decoded>>, BackendError> {
         let mut bytes = [0; LONGEST];
         let mut length = self.live.memory().read_some(pc, &mut bytes)?;
         if length == 0 {

@@ -9,6 +9,7 @@
 //!   `address`: an instruction executed against a wrong address.
 //! - `track`: whether what was changed is read; `touch`: which bits an instruction reads and overwrites; `accesses`: its memory accesses;
 //!   `calls`: what system calls do to registers and memory.
+//! - `rejoin`: whether the run has come back to the state of the fault-free one, and can be ended early.
 //! - `state`: all registers of a thread; `machine`: the process.
 //!
 //! **Self-proof.** Whatever is changed is read back, with all other registers or the neighbouring memory; an instruction executed in another way
@@ -22,6 +23,7 @@ pub(crate) mod instruction;
 pub(crate) mod machine;
 mod native;
 pub(crate) mod operands;
+mod rejoin;
 mod session;
 pub(crate) mod state;
 pub(crate) mod touch;
@@ -61,10 +63,16 @@ pub struct DriveOptions {
     pub detector: Option<u64>,
     /// Record the path of the thread, and its state at distances, from the first fault on.
     pub trace: Option<TraceOptions>,
+    /// How many instructions after the first fault the run is compared with the fault-free one, and ended once it has the same state. Not with
+    /// `trace`, and not where others can touch the memory of the process.
+    pub early_stop: Option<u64>,
 }
 
 /// The usual [`DriveOptions::window`].
 pub const WINDOW: u64 = 1000;
+
+/// The usual [`DriveOptions::early_stop`] where it is asked for.
+pub const EARLY_STOP: u64 = 100;
 
 impl Default for DriveOptions {
     fn default() -> Self {
@@ -74,6 +82,7 @@ impl Default for DriveOptions {
             instructions: None,
             detector: None,
             trace: None,
+            early_stop: None,
         }
     }
 }
@@ -120,6 +129,8 @@ pub struct Driven {
     pub detected: bool,
     /// What the thread did after the first fault, if that was asked for.
     pub recording: Option<Recording>,
+    /// It was ended since its state was that of the fault-free run again, after so many instructions. [`Driven::end`] means nothing then.
+    pub rejoined: Option<u64>,
     /// How the run ended.
     pub end: End,
 }
@@ -190,16 +201,32 @@ pub fn run(
         limits: Limits::default(),
         ..options.clone()
     };
-    match engine.reach_found(command, &way, &first.found)? {
+    let first = first.found;
+    let live = match engine.reach_found(command, &way, &first)? {
+        Reached::At(live) => *live,
+        Reached::Ended(end) => return Ok(not_reached(end)),
+    };
+    let mut session = Session::new(live, planned.clone(), options.limits, drive);
+    if session.rehearse()? {
+        return session.run();
+    }
+    // A signal came in between, say.
+    drop(session);
+    match engine.reach_found(command, &way, &first)? {
         Reached::At(live) => Session::new(*live, planned, options.limits, drive).run(),
-        Reached::Ended(end) => Ok(Driven {
-            injections: Vec::new(),
-            reached: false,
-            activated: Activated::No,
-            latency: None,
-            detected: false,
-            recording: None,
-            end,
-        }),
+        Reached::Ended(end) => Ok(not_reached(end)),
+    }
+}
+
+fn not_reached(end: End) -> Driven {
+    Driven {
+        injections: Vec::new(),
+        reached: false,
+        activated: Activated::No,
+        latency: None,
+        detected: false,
+        recording: None,
+        rejoined: None,
+        end,
     }
 }

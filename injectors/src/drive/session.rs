@@ -16,10 +16,13 @@ use iced_x86::Mnemonic;
 use super::effect::{Effect, Kind};
 use super::instruction::{self, Doing, Prepared, Record, Refused};
 use super::machine::Machine;
+use super::rejoin::{self, Rehearsed, Rejoin};
 use super::state::State;
+use super::touch::Place;
 use super::track::{Activated, Seen, Tracked};
 use super::{DriveOptions, Driven, Injected, Injection, Planned};
-use crate::fault::{Fault, Trigger, When};
+use crate::bits::Bits;
+use crate::fault::{Duration, Fault, Location, Trigger, When};
 use crate::trace::Recording;
 
 /// Executed instructions that are remembered.
@@ -47,6 +50,8 @@ pub(super) struct Session<'a> {
     looking: bool,
     /// Addresses of the instructions that were executed since the first fault.
     executed: Vec<u64>,
+    /// The fault-free run beside this one, while it can tell anything.
+    rejoin: Option<Rejoin>,
 }
 
 /// An instruction with the faults of it that have been prepared.
@@ -81,6 +86,7 @@ impl<'a> Session<'a> {
             recording: (drive.trace.as_ref()).map(|options| Recording::new(options, first)),
             looking: drive.trace.is_some(),
             executed: Vec::new(),
+            rejoin: None,
         }
     }
 
@@ -114,6 +120,51 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Rehearses the fault-free run, if an early stop is asked for and may come. False: the process can't be used any more.
+    pub(super) fn rehearse(&mut self) -> Result<bool, BackendError> {
+        let Some(steps) = self.drive.early_stop else {
+            return Ok(true);
+        };
+        let seen = |planned: &Planned| !executes_another(&planned.fault.location);
+        if self.drive.trace.is_some() || self.drive.dry_run || !self.waiting.iter().all(seen) {
+            return Ok(true);
+        }
+        let changed = self.foresee();
+        match rejoin::rehearse(&mut self.machine, steps, changed)? {
+            Rehearsed::Done(rejoin) => self.rejoin = Some(rejoin),
+            Rehearsed::Hopeless => {}
+            Rehearsed::Spoilt => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// What the only fault will change, if that is known now.
+    fn foresee(&mut self) -> Option<(Place, Bits)> {
+        let [planned] = &self.waiting[..] else {
+            return None;
+        };
+        if planned.fault.duration != Duration::Transient {
+            return None;
+        }
+        let effect = Effect::new(&mut self.machine, 0, &planned.fault);
+        let foreseen = effect.and_then(|mut effect| effect.foresee(&self.machine));
+        let foreseen = foreseen.ok().filter(|it| !it.changed.is_zero())?;
+        Some((foreseen.place, foreseen.changed))
+    }
+
+    /// Whether everything is as in the fault-free run again, for good.
+    fn is_back(&mut self) -> Result<bool, BackendError> {
+        let done = self.waiting.is_empty() && self.effects.is_empty() && self.detected.is_none();
+        let proven = self
+            .injections
+            .iter()
+            .all(|injection| injection.proof.is_ok());
+        match &mut self.rejoin {
+            Some(rejoin) if done && proven => rejoin.is_back(&self.machine),
+            _ => Ok(false),
+        }
+    }
+
     pub(super) fn run(mut self) -> Result<Driven, BackendError> {
         let mut ended = false;
         let mut used_up = false;
@@ -121,6 +172,9 @@ impl<'a> Session<'a> {
             self.begin_due()?;
             self.retire_effects();
             self.look()?;
+            if self.is_back()? {
+                return self.rejoined();
+            }
             if !self.has_to_step()? {
                 break;
             }
@@ -153,6 +207,24 @@ impl<'a> Session<'a> {
             latency,
             detected,
             recording: self.recording,
+            rejoined: None,
+            end,
+        })
+    }
+
+    /// The run is ended here.
+    fn rejoined(mut self) -> Result<Driven, BackendError> {
+        let end = self.machine.live.finish(&NOW)?;
+        let followed = self.tracked.iter().map(Tracked::final_verdict);
+        self.verdicts.extend(followed);
+        Ok(Driven {
+            injections: self.injections,
+            reached: true,
+            activated: together(&self.verdicts),
+            latency: None,
+            detected: false,
+            recording: None,
+            rejoined: Some(self.machine.index - self.first),
             end,
         })
     }
@@ -169,11 +241,7 @@ impl<'a> Session<'a> {
         if !used_up {
             return self.machine.live.finish(&self.limits);
         }
-        let now = Limits {
-            cpu_seconds: Some(0.0),
-            wall_seconds: Some(0.0),
-        };
-        let mut end = self.machine.live.finish(&now)?;
+        let mut end = self.machine.live.finish(&NOW)?;
         let limit = self.drive.instructions.unwrap_or_default();
         end.warnings.push(format!(
             "it was ended after {limit} instructions, as many as are allowed"
@@ -195,6 +263,9 @@ impl<'a> Session<'a> {
         if self.watched_effects().is_none() || !self.waiting.is_empty() {
             return Ok(true);
         }
+        if self.compares()? {
+            return Ok(true);
+        }
         let open = self.tracked.iter().any(|place| place.verdict().is_none());
         let followed = open && self.machine.index < self.window_end;
         if !followed && !self.looking {
@@ -208,6 +279,19 @@ impl<'a> Session<'a> {
         }
         let registers = self.machine.live.registers()?;
         Ok(!may_wait(registers.rax) || is_about_a_file(&self.machine.live, &registers))
+    }
+
+    /// Whether the next instruction is one that can be compared with the fault-free run.
+    fn compares(&mut self) -> Result<bool, BackendError> {
+        if self.rejoin.as_ref().is_none_or(Rejoin::is_over) {
+            return Ok(false);
+        }
+        let decoded = self.machine.decoded()?;
+        let compares = decoded.is_some_and(|decoded| rejoin::can_be_undone(&decoded));
+        if !compares {
+            self.rejoin = None;
+        }
+        Ok(compares)
     }
 
     /// Begins the faults whose moment is now.
@@ -325,6 +409,7 @@ impl<'a> Session<'a> {
     /// Lets one instruction execute, with all that has to be done before and after. Whether the thread has ended.
     fn step(&mut self) -> Result<bool, BackendError> {
         let Some(decoded) = self.machine.decoded()? else {
+            self.rejoin = None;
             return Ok(self.machine.step()? == Stepped::Ended);
         };
         if self.drive.detector == Some(decoded.pc) {
@@ -332,6 +417,9 @@ impl<'a> Session<'a> {
         }
         let prepared = self.prepare(&decoded);
         let before = self.machine.glance(self.is_extended())?;
+        if let Some(rejoin) = &mut self.rejoin {
+            rejoin.before(&self.machine, &decoded, &before);
+        }
         let turn = Turn {
             decoded,
             before,
@@ -356,6 +444,9 @@ impl<'a> Session<'a> {
             self.executed.push(turn.decoded.pc);
         }
         self.after(turn, stepped, skips)?;
+        if let Some(rejoin) = &mut self.rejoin {
+            rejoin.after(&self.machine, stepped);
+        }
         Ok(stepped == Stepped::Ended)
     }
 
@@ -496,6 +587,20 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
+}
+
+/// Ends a run at once.
+const NOW: Limits = Limits {
+    cpu_seconds: Some(0.0),
+    wall_seconds: Some(0.0),
+};
+
+/// Whether a fault makes the instruction another one, whose accesses are not known.
+fn executes_another(location: &Location) -> bool {
+    matches!(
+        location,
+        Location::Text | Location::LoadAddress(_) | Location::StoreAddress(_)
+    )
 }
 
 /// Yes if any is; no if all are.

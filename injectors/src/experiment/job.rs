@@ -167,6 +167,8 @@ pub struct Experiment {
     pub detector: Option<u64>,
     /// Compare the path and the state after the fault with those of a run without it.
     pub trace: Option<TraceOptions>,
+    /// How many instructions the run is compared with the fault-free one, and ended once it has the same state.
+    pub early_stop: Option<u64>,
 }
 
 /// What a worker answers.
@@ -238,6 +240,8 @@ pub struct ExperimentReport {
     pub detected: bool,
     /// What the fault did to path and state, if that was asked for and its moment came.
     pub trace: Option<Trace>,
+    /// It was ended since its state was that of the fault-free run again, after so many instructions.
+    pub rejoined: Option<u64>,
 }
 
 /// Carries a job out. `engines` makes an engine by its name.
@@ -488,12 +492,17 @@ fn run_experiment(
         instructions: experiment.instructions,
         detector: experiment.detector,
         trace: experiment.trace.clone(),
+        early_stop: experiment.early_stop,
     };
     let command = command(run, inside)?;
     let mut driven = drive::run(engine, &command, &options(run), &planned, &drive_options)?;
     inside.heed(&mut driven.end.warnings);
     inside.settle();
-    let outputs = inside.outputs()?;
+    // One that was ended early would have left what the reference run left.
+    let outputs = match driven.rejoined {
+        Some(_) => experiment.golden.clone(),
+        None => inside.outputs()?,
+    };
     let golden = inside.store().join(&experiment.golden_kept);
     let differences = differences(&experiment.golden, &outputs, |number| {
         read_kept(&golden, &experiment.golden[number].name)
@@ -503,7 +512,10 @@ fn run_experiment(
     {
         keep(&outputs, &inside.store().join(name))?;
     }
-    let patterns = matching(&experiment.patterns, &outputs)?;
+    let patterns = match driven.rejoined {
+        Some(_) => Vec::new(),
+        None => matching(&experiment.patterns, &outputs)?,
+    };
     let exceeded = inside.exceeded();
     // Another run begins with fresh files: what this one has left is not needed any more.
     let trace = match &driven.recording {
@@ -522,6 +534,7 @@ fn run_experiment(
         exceeded,
         detected: driven.detected,
         trace,
+        rejoined: driven.rejoined,
     })))
 }
 

@@ -102,7 +102,7 @@ pub struct Record {
     pub reason: String,
     /// The faults that were carried out.
     pub injections: Vec<InjectionRecord>,
-    /// How it ended; absent if it was not run.
+    /// How it ended; absent if it was not run, or was ended early (`rejoined`).
     pub end: Option<EndRecord>,
     /// Whether what was changed was read before it was overwritten: `yes`, `no`, `unknown`.
     pub activated: String,
@@ -116,6 +116,9 @@ pub struct Record {
     /// What it executed from the fault on, against the fault-free run (`--trace-stats`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<super::statistics::Statistics>,
+    /// It was ended, as masked, since its state was that of the fault-free run again: so many instructions after the first fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejoined: Option<u64>,
     /// Processor time.
     pub cpu_seconds: f64,
     /// From its first instruction to its end.

@@ -133,6 +133,7 @@ pub struct Session {
     pub(super) reference: Option<ReferenceReport>,
     /// Instructions of each thread, where they are known.
     instructions: Vec<u64>,
+    early_stop: Option<u64>,
 }
 
 impl Session {
@@ -168,7 +169,14 @@ impl Session {
             },
             reference: None,
             instructions: Vec::new(),
+            early_stop: None,
         })
+    }
+
+    /// From now on an experiment is compared with the fault-free run for so many instructions after its first fault, and ended, as masked, once it
+    /// has the same state ([`crate::drive::EARLY_STOP`] is usual). `None`, as at first: all run to their ends.
+    pub fn stop_early(&mut self, steps: Option<u64>) {
+        self.early_stop = steps;
     }
 
     /// How the host is protected.
@@ -482,6 +490,36 @@ impl Session {
     ) -> Result<Record, SessionError> {
         let (mut job, keep) = self.job(number, &faults);
         job.checkpoint = checkpoint.map(|path| path.as_os_str().to_owned());
+        let golden = match &self.reference {
+            Some(reference) => reference.outputs.clone(),
+            None => Vec::new(),
+        };
+        let keep = if self.manner.keep {
+            Some(format!("{FAULTY}-{number}"))
+        } else {
+            self.manner.compare.as_ref().map(|_| FAULTY.to_owned())
+        };
+        let retired = self.instructions.iter().max();
+        let beyond = self.manner.patience.factor;
+        let job = Experiment {
+            run: self.run(),
+            engine: self.manner.engine,
+            dry_run: self.manner.dry_run,
+            window: self.manner.window,
+            trace: self.manner.trace.clone(),
+            early_stop: self.early_stop,
+            instructions: retired.map(|most| {
+                let most = *most as f64 * beyond + 1e6;
+                self.manner.patience.instructions.unwrap_or(most as u64)
+            }),
+            golden,
+            golden_kept: GOLDEN.to_owned(),
+            keep: keep.clone(),
+            patterns: self.manner.patterns.clone(),
+            detector: self.reference.as_ref().and_then(|report| report.detector),
+            checkpoint: checkpoint.map(|path| path.as_os_str().to_owned()),
+            faults: faults.clone(),
+        };
         let texts = faults.into_iter().map(|(text, _)| text).collect();
         match self.ask(&Job::Experiment(Box::new(job))) {
             Ok(Report::Experiment(report)) => self.judged(number, texts, *report, keep.as_deref()),
@@ -513,6 +551,13 @@ impl Session {
                 Outcome::NotReached,
                 "the program ended before the moment of the fault".to_owned(),
             )
+        } else if let Some(steps) = report.rejoined {
+            (
+                Outcome::Masked,
+                format!(
+                    "its state was that of the fault-free run again after {steps} instructions"
+                ),
+            )
         } else {
             let evidence = Evidence {
                 golden: &reference.end,
@@ -535,7 +580,8 @@ impl Session {
         }
         Ok(Record {
             injections: report.injections,
-            end: Some(end_record(&report.end)),
+            end: report.rejoined.is_none().then(|| end_record(&report.end)),
+            rejoined: report.rejoined,
             activated: report.activated,
             latency: report.latency,
             differences: report.differences,
@@ -647,6 +693,7 @@ pub fn blank(number: usize, faults: Vec<String>, outcome: Outcome, reason: Strin
         differences: Vec::new(),
         trace: None,
         statistics: None,
+        rejoined: None,
         cpu_seconds: 0.0,
         wall_seconds: 0.0,
         limit: None,
