@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
+use super::outcome::Outcome;
 use super::outputs::Difference;
 use super::record::{EndRecord, InjectionRecord, Record, Results};
 use super::session::difference;
@@ -306,6 +307,8 @@ fn outcome(record: &Record) -> String {
 
 fn exit(record: &Record) -> String {
     match &record.end {
+        // It may have been ended early.
+        _ if record.outcome == Outcome::Masked => "as without a fault".to_owned(),
         None => "not run".to_owned(),
         Some(EndRecord::Exited { status }) => format!("status {status}"),
         Some(EndRecord::Limit { limit }) => format!("{limit} limit"),
@@ -348,7 +351,6 @@ fn latency(record: &Record) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::outcome::Outcome;
     use super::super::session::blank;
     use super::*;
 

@@ -441,6 +441,7 @@ impl Session {
             dry_run: self.manner.dry_run,
             window: self.manner.window,
             trace: self.manner.trace.clone(),
+            early_stop: self.early_stop,
             instructions: retired.map(|most| {
                 let most = *most as f64 * beyond + 1e6;
                 self.manner.patience.instructions.unwrap_or(most as u64)
@@ -490,36 +491,6 @@ impl Session {
     ) -> Result<Record, SessionError> {
         let (mut job, keep) = self.job(number, &faults);
         job.checkpoint = checkpoint.map(|path| path.as_os_str().to_owned());
-        let golden = match &self.reference {
-            Some(reference) => reference.outputs.clone(),
-            None => Vec::new(),
-        };
-        let keep = if self.manner.keep {
-            Some(format!("{FAULTY}-{number}"))
-        } else {
-            self.manner.compare.as_ref().map(|_| FAULTY.to_owned())
-        };
-        let retired = self.instructions.iter().max();
-        let beyond = self.manner.patience.factor;
-        let job = Experiment {
-            run: self.run(),
-            engine: self.manner.engine,
-            dry_run: self.manner.dry_run,
-            window: self.manner.window,
-            trace: self.manner.trace.clone(),
-            early_stop: self.early_stop,
-            instructions: retired.map(|most| {
-                let most = *most as f64 * beyond + 1e6;
-                self.manner.patience.instructions.unwrap_or(most as u64)
-            }),
-            golden,
-            golden_kept: GOLDEN.to_owned(),
-            keep: keep.clone(),
-            patterns: self.manner.patterns.clone(),
-            detector: self.reference.as_ref().and_then(|report| report.detector),
-            checkpoint: checkpoint.map(|path| path.as_os_str().to_owned()),
-            faults: faults.clone(),
-        };
         let texts = faults.into_iter().map(|(text, _)| text).collect();
         match self.ask(&Job::Experiment(Box::new(job))) {
             Ok(Report::Experiment(report)) => self.judged(number, texts, *report, keep.as_deref()),

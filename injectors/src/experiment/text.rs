@@ -49,7 +49,7 @@ impl Record {
             let more = self.differences.len() - SHOWN;
             field(out, "", &format!("and {more} more"))?;
         }
-        if self.end.is_some() {
+        if self.end.is_some() || self.rejoined.is_some() {
             let latency = match self.latency {
                 Some(1) => "; the end came 1 instruction after the fault".to_owned(),
                 Some(count) => format!("; the end came {count} instructions after the fault"),

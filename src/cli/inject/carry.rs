@@ -33,6 +33,7 @@ pub(super) fn run(args: &InjectArgs) -> Result<Results, CliError> {
     let own = Path::new("/proc/self/exe");
     let manner = conduct.manner(args.out.is_some());
     let mut session = Session::start(own, setup, conduct.isolate, manner)?;
+    session.stop_early(args.early_stop);
     let mut warnings = Vec::new();
     if let Some(why) = &session.isolation().why_not {
         warnings.push(format!(

@@ -65,6 +65,10 @@ pub(crate) struct InjectArgs {
     /// with one thread, and faults that do not last
     #[arg(long, help_heading = "Running")]
     pub(crate) trace_stats: bool,
+    /// End a run, as masked, once its state is that of the fault-free run again; looked for in the first N instructions after the fault
+    /// [default N: 100]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "100", conflicts_with = "trace", help_heading = "Running")]
+    pub(crate) early_stop: Option<u64>,
     /// Run the reference twice even if that takes long, and say whether it is reproducible
     #[arg(long, help_heading = "Running")]
     pub(crate) verify_reference: bool,
