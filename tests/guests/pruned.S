@@ -37,7 +37,7 @@ window:
         mov ecx, 3
 again:
         shl r14, cl                     # by three, two and one: flags are written
-        dec ecx
+        dec cl                          # of one byte: no wrong count is large
         jnz again
         shr r15, cl                     # by none: flags are left alone
         setc r13b
