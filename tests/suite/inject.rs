@@ -278,6 +278,42 @@ fn wrong_input_is_refused_before_anything_runs() {
 }
 
 #[test]
+fn a_program_that_is_not_reproducible_makes_an_experiment_invalid() {
+    let place = Place::new();
+    // How far it has come after a number of instructions is left to chance.
+    let program = r#"
+#include <fcntl.h>
+#include <unistd.h>
+int main(void) {
+  unsigned turns = 0;
+  if (read(open("/dev/urandom", O_RDONLY), &turns, 2) != 2) return 1;
+  while (turns--) __asm__ volatile ("nop");
+  __asm__ volatile (".rept 900000; nop; .endr");
+  return 0;
+}"#;
+    fs::write(place.path("chance.c"), program).unwrap();
+    let compiled = Command::new("cc")
+        .args(["-O1", "-o"])
+        .arg(place.path("chance"))
+        .arg(place.path("chance.c"))
+        .status();
+    assert!(compiled.unwrap().success());
+    fs::write(place.path("faults"), "reg:r12:3@700000\nreg:r12:3@0\n").unwrap();
+    let results = place.inject(&["--faults", "faults", "./chance"]);
+    let [beyond, first] = &results.experiments[..] else {
+        panic!("{results:?}");
+    };
+    assert_eq!(beyond.outcome, Outcome::Invalid, "{beyond:?}");
+    assert!(
+        beyond.reason.contains("is not reproducible") && beyond.reason.contains("--verify"),
+        "{}",
+        beyond.reason
+    );
+    // Others are not held up.
+    assert_eq!(first.outcome, Outcome::Masked, "{first:?}");
+}
+
+#[test]
 fn a_reference_run_can_be_limited() {
     let place = Place::new();
     let words = [
