@@ -192,3 +192,65 @@ fn drawn_faults_can_be_carried_out() {
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// What the translator does not translate is a moment like any other: by its address, and by its index.
+#[test]
+fn every_engine_stops_before_an_instruction_that_is_executed_slowly() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile(folder.path(), "cpuid.c", &["-O1", "-static"]);
+    let program = program.to_str().unwrap();
+    let golden = golden(folder.path(), "dbt", &[program]);
+    let rows = fits_stats::listing::instructions(&golden).unwrap();
+    let slow: Vec<_> = rows
+        .iter()
+        .filter(|row| row.text == "cpuid")
+        .take(4)
+        .collect();
+    assert!(!slow.is_empty());
+    let moments = |engine: &[&str], faults: &[String]| -> Vec<(u64, String)> {
+        let list = folder.path().join("faults.txt");
+        std::fs::write(&list, faults.join("\n")).unwrap();
+        let run = Command::new(FITS)
+            .args(["inject", "--json", "--dry-run"])
+            .args(engine)
+            .arg("--faults")
+            .arg(&list)
+            .arg(program)
+            .output()
+            .unwrap();
+        assert!(
+            run.status.success(),
+            "{}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+        let results: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+        let experiments = results["experiments"].as_array().unwrap().iter();
+        experiments
+            .map(|one| {
+                let injection = &one["injections"][0];
+                let pc = injection["pc"].as_str().unwrap_or("not reached");
+                (
+                    injection["index"].as_u64().unwrap_or_default(),
+                    pc.to_owned(),
+                )
+            })
+            .collect()
+    };
+    let by_address: Vec<String> = slow
+        .iter()
+        .map(|row| format!("reg:rbx:0@{:#x}", row.pc))
+        .collect();
+    let found = moments(&["--backend", "dbt"], &by_address);
+    for (row, (_, pc)) in slow.iter().zip(&found) {
+        assert_eq!(*pc, format!("{:#x}", row.pc));
+    }
+    assert_eq!(
+        found,
+        moments(&["--backend", "ptrace", "--single-step"], &by_address)
+    );
+    let by_index: Vec<String> = found
+        .iter()
+        .map(|(index, _)| format!("reg:rbx:0@{index}"))
+        .collect();
+    assert_eq!(found, moments(&["--backend", "dbt"], &by_index));
+}

@@ -117,7 +117,7 @@ impl Supervisor<'_> {
     }
 
     /// Leaves translated code: the guest's state behind the exit is taken, and executed from there.
-    fn leave(&mut self, thread: &mut Thread, stopped: Stopped, left: Left) -> Result<()> {
+    fn leave(&mut self, thread: &mut Thread, mut stopped: Stopped, left: Left) -> Result<()> {
         let guest = self.guest_behind(thread, &stopped, left)?;
         if self.is_wild(thread, left) {
             return self.proceed_slowly(thread, stopped, guest);
@@ -126,6 +126,9 @@ impl Supervisor<'_> {
             && let Some(unit) = self.cache.unit(id)
             && matches!(unit.exits[exit].kind, ExitKind::Slow(_))
         {
+            if self.ends_here(thread, &mut stopped, &guest)? {
+                return self.keep_stopped(thread, stopped, &guest);
+            }
             return self.proceed_slowly(thread, stopped, guest);
         }
         self.proceed(thread, stopped, guest)
@@ -165,6 +168,29 @@ impl Supervisor<'_> {
         Ok(state(thread, &host, &moved, pc))
     }
 
+    /// Whether the run is to stop where a thread stands in its guest state.
+    fn ends_here(
+        &mut self,
+        thread: &Thread,
+        stopped: &mut Stopped,
+        guest: &Registers,
+    ) -> Result<bool> {
+        Ok(self.is_over(thread, guest) && !self.walks_on(thread, stopped, guest)?)
+    }
+
+    /// Keeps a thread where it stands.
+    fn keep_stopped(
+        &mut self,
+        thread: &mut Thread,
+        stopped: Stopped,
+        guest: &Registers,
+    ) -> Result<()> {
+        stopped.set_registers(guest)?;
+        thread.doing = Doing::Native;
+        self.held.push(stopped);
+        Ok(())
+    }
+
     /// Executes a thread from a guest state on: the one way back into translated code.
     pub(super) fn proceed(
         &mut self,
@@ -173,11 +199,8 @@ impl Supervisor<'_> {
         mut guest: Registers,
     ) -> Result<()> {
         loop {
-            if self.is_over(thread, &guest) && !self.walks_on(thread, &mut stopped, &guest)? {
-                stopped.set_registers(&guest)?;
-                thread.doing = Doing::Native;
-                self.held.push(stopped);
-                return Ok(());
+            if self.ends_here(thread, &mut stopped, &guest)? {
+                return self.keep_stopped(thread, stopped, &guest);
             }
             self.note_fs_base(thread, &guest)?;
             if guest.eflags & TRAP_FLAG != 0 {
