@@ -1,6 +1,6 @@
 //! `fits campaign`: very many experiments with one program.
 //!
-//! - `folder`: where a campaign lies. `conduct`: from what is asked for to how experiments are made. `provenance`: what is recorded.
+//! - `flags`: every field of a campaign file as a flag. `folder`: where a campaign lies. `conduct`: from what is asked for to how experiments are made. `provenance`: what is recorded.
 //! - `plan`: the golden run, the reference run, the plan. `run`: carrying it out, from the start or from where it was left.
 //! - `progress`: what is told meanwhile. `table`: outcomes with intervals. `status`: how far it is.
 //! - `merge`: parts put together. `export`: for other tools. `report`, `compare`: what was found.
@@ -8,6 +8,7 @@
 mod compare;
 mod conduct;
 mod export;
+mod flags;
 mod folder;
 mod merge;
 mod plan;
@@ -39,7 +40,7 @@ pub(crate) struct CampaignArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(InitArgs),
-    Plan(plan::PlanArgs),
+    Plan(Box<plan::PlanArgs>),
     Run(Box<run::RunArgs>),
     Resume(run::ResumeArgs),
     Status(status::StatusArgs),

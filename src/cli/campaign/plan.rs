@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fits_injectors::campaign::file::{Campaign, Pruning};
+use fits_injectors::campaign::file::{Campaign, Pruning, Sampling};
 use fits_injectors::campaign::point::Point;
 use fits_injectors::campaign::prune::AHEAD;
-use fits_injectors::campaign::sampling::{Oracle, Population, draw};
+use fits_injectors::campaign::sampling::{Oracle, PlanError, Population, draw, windows};
+use fits_injectors::campaign::space::Space;
 use fits_injectors::campaign::store::{Draft, Provenance};
 use fits_injectors::experiment::record::Input;
 use fits_injectors::experiment::session::Session;
@@ -15,6 +16,7 @@ use fits_stats::folder::GoldenFolder;
 use fits_tracer::engine::Found;
 
 use super::conduct::{conduct, enter, identity};
+use super::flags::CampaignFlags;
 use super::folder::{self, Scratch};
 use super::provenance;
 use crate::cli::CliError;
@@ -26,17 +28,23 @@ use crate::cli::golden::BackendChoice;
 /// What a campaign is to be, and where it goes.
 #[derive(Debug, Args)]
 pub(crate) struct Asked {
-    /// The campaign file
+    /// The campaign file; flags take the place of what it says
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    pub(super) file: PathBuf,
+    pub(super) file: Option<PathBuf>,
     /// The folder of the campaign; made, and must be empty if it exists
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(super) out: PathBuf,
+    #[command(flatten)]
+    pub(super) flags: CampaignFlags,
 }
 
 impl Asked {
     fn campaign(&self) -> Result<Campaign, CliError> {
-        Ok(Campaign::read(&self.file, Vec::new())?)
+        let flags = self.flags.overrides();
+        Ok(match &self.file {
+            Some(file) => Campaign::read(file, flags)?,
+            None => Campaign::of_flags(flags)?,
+        })
     }
 }
 
@@ -51,27 +59,19 @@ pub(crate) struct PlanArgs {
 }
 
 pub(crate) fn run(args: &PlanArgs) -> Result<u8, CliError> {
-    let planned = plan(&args.asked, args.quiet)?;
+    let folder = plan(&args.asked, args.quiet)?;
     if !args.quiet {
         super::note(&format!(
             "Planned in {}; fits campaign resume {} carries it out",
-            planned.folder.display(),
-            planned.folder.display()
+            folder.display(),
+            folder.display()
         ));
     }
     Ok(0)
 }
 
-/// A campaign with a plan.
-pub(super) struct Planned {
-    /// Its folder.
-    pub(super) folder: PathBuf,
-    /// What was asked for.
-    pub(super) campaign: Campaign,
-}
-
-/// Makes the folder of a campaign.
-pub(super) fn plan(asked: &Asked, quiet: bool) -> Result<Planned, CliError> {
+/// Makes the folder of a campaign, with its plan.
+pub(super) fn plan(asked: &Asked, quiet: bool) -> Result<PathBuf, CliError> {
     let campaign = asked.campaign()?;
     let folder = folder::prepare(&asked.out)?;
     enter(&campaign)?;
@@ -84,7 +84,7 @@ pub(super) fn plan(asked: &Asked, quiet: bool) -> Result<Planned, CliError> {
         quiet,
     };
     planner.plan(draft)?;
-    Ok(Planned { folder, campaign })
+    Ok(folder)
 }
 
 struct Planner<'a> {
@@ -197,6 +197,11 @@ impl Planner<'_> {
             seed: self.campaign.seed,
             session,
         };
+        if matches!(self.campaign.sampling, Sampling::Exhaustive { .. })
+            && self.campaign.pruning == Pruning::DefUse
+        {
+            return oracle.exhaustive(self.campaign, &golden);
+        }
         let drawn = draw(self.campaign, &golden, &mut oracle)?;
         let mut points: Vec<Point> = (0..)
             .zip(drawn.faults)
@@ -258,6 +263,44 @@ impl Known<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Every point of a space, in as few rows as stand for all of them.
+    fn exhaustive(
+        &mut self,
+        campaign: &Campaign,
+        golden: &GoldenFolder,
+    ) -> Result<(Vec<Point>, Population), CliError> {
+        let space = Space::of(campaign, golden).map_err(PlanError::from)?;
+        let asked = windows(campaign, &space, self)?;
+        let mut points: Vec<Point> = Vec::new();
+        let mut classes = 0;
+        for window in &asked.windows {
+            for operation in &asked.operations {
+                let session = &mut *self.session;
+                let found =
+                    session.exhaustive(*window, &asked.locations, *operation, campaign.seed)?;
+                // Classes of one window have nothing to do with those of another.
+                let first = classes;
+                for mut point in found {
+                    point.number = points.len() as u64;
+                    point.class = point.class.map(|class| first + class);
+                    classes = classes.max(point.class.map_or(0, |class| class + 1));
+                    points.push(point);
+                }
+            }
+        }
+        let population = Population {
+            kind: "exhaustive".to_owned(),
+            name: campaign.space.population.map(|_| "refine".to_owned()),
+            points: Some(asked.points),
+            executions: space.executions(),
+            instructions: space.sites.len() as u64,
+            seed: campaign.seed,
+            strata: Vec::new(),
+            warnings: space.warnings.clone(),
+        };
+        Ok((points, population))
     }
 
     /// Finds out what is known of points without running them.

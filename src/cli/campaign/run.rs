@@ -25,21 +25,37 @@ use crate::cli::CliError;
 use crate::cli::experiments::replay;
 use crate::exit_code;
 
-/// How a campaign is carried out: may be another each time that it is gone on with.
+/// What is told, and for how long workers are waited for.
 #[derive(Debug, Args)]
-pub(crate) struct RunOptions {
+pub(crate) struct Watching {
+    /// Seconds that a worker may be silent, beyond five times what a run may take, before its experiment is given up
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 120,
+        help_heading = "Campaign"
+    )]
+    silence: u64,
+    /// What is told while it runs
+    #[arg(long, value_enum, default_value_t = ProgressForm::Auto, help_heading = "Campaign")]
+    progress: ProgressForm,
+}
+
+/// What may be another each time that a campaign is gone on with. What is absent is as the campaign file says.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Means {
     /// Experiments at the same time [default: what the campaign file says, or as many as there are processors]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     /// Run so many of the faults whose outcome is known without it, and fail if one disagrees
     #[arg(long, value_name = "K")]
     validate_pruning: Option<u64>,
-    /// Seconds that a worker may be silent, beyond five times what a run may take, before its experiment is given up
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-    silence: u64,
-    /// What is told while it runs
-    #[arg(long, value_enum, default_value_t = ProgressForm::Auto)]
-    progress: ProgressForm,
+    /// Only the part I of N of the plan, which is the same for all parts (fits campaign merge puts them together)
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    shard: Option<Shard>,
+    /// Carry out invalid experiments once more
+    #[arg(long)]
+    retry_invalid: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -58,10 +74,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     asked: Asked,
     #[command(flatten)]
-    options: RunOptions,
-    /// Only the part I of N of the plan, which is the same for all parts (fits campaign merge puts them together)
-    #[arg(long, value_name = "I/N", value_parser = shard)]
-    shard: Option<Shard>,
+    watching: Watching,
 }
 
 /// Go on with a campaign that was planned, stopped or killed
@@ -73,16 +86,12 @@ pub(crate) struct ResumeArgs {
     #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     folder: PathBuf,
     #[command(flatten)]
-    options: RunOptions,
-    /// Only the part I of N of the plan
-    #[arg(long, value_name = "I/N", value_parser = shard)]
-    shard: Option<Shard>,
+    means: Means,
+    #[command(flatten)]
+    watching: Watching,
     /// Carry it out in a new folder, which gets the plan, and none of the results
     #[arg(long, value_name = "DIR2", requires = "shard", value_hint = clap::ValueHint::DirPath)]
     out: Option<PathBuf>,
-    /// Carry out invalid experiments once more
-    #[arg(long)]
-    retry_invalid: bool,
 }
 
 fn shard(text: &str) -> Result<Shard, String> {
@@ -96,22 +105,27 @@ fn shard(text: &str) -> Result<Shard, String> {
 }
 
 pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
-    let planned = plan(&args.asked, args.options.progress != ProgressForm::Auto)?;
-    let shard = args.shard.or(planned.campaign.shard);
-    carry(&planned.folder, &args.options, shard, false)
+    let quiet = args.watching.progress != ProgressForm::Auto;
+    let folder = plan(&args.asked, quiet)?;
+    carry(&folder, &Means::default(), &args.watching)
 }
 
 pub(crate) fn resume(args: &ResumeArgs) -> Result<u8, CliError> {
     let folder = absolute(&args.folder)?;
     let Some(out) = &args.out else {
-        return carry(&folder, &args.options, args.shard, args.retry_invalid);
+        return carry(&folder, &args.means, &args.watching);
     };
     let out = absolute(out)?;
-    std::fs::create_dir_all(&out).map_err(CliError::file("make", &out))?;
-    split_off(&folder, &out)?;
+    part(&folder, &out)?;
+    carry(&out, &args.means, &args.watching)
+}
+
+/// A new folder with the plan of a campaign, for a part of it.
+pub(super) fn part(folder: &Path, out: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(out).map_err(CliError::file("make", out))?;
     let copied = folder.join(folder::CAMPAIGN);
     std::fs::copy(&copied, out.join(folder::CAMPAIGN)).map_err(CliError::file("copy", &copied))?;
-    carry(&out, &args.options, args.shard, args.retry_invalid)
+    Ok(split_off(folder, out)?)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, CliError> {
@@ -119,19 +133,14 @@ fn absolute(path: &Path) -> Result<PathBuf, CliError> {
 }
 
 /// Carries out what is left of the campaign in `folder`.
-fn carry(
-    folder: &Path,
-    options: &RunOptions,
-    shard: Option<Shard>,
-    retry: bool,
-) -> Result<u8, CliError> {
+fn carry(folder: &Path, means: &Means, watching: &Watching) -> Result<u8, CliError> {
     let archive = Archive::open(folder)?;
     let provenance = archive.provenance();
     let campaign = read(folder, provenance)?;
-    let shard = shard.or(campaign.shard);
+    let shard = means.shard.or(campaign.shard);
     let mut work = Work::open(folder, &folder::holder())?;
     let unchanged = provenance::check(folder, provenance)?;
-    if retry {
+    if means.retry_invalid {
         work.forget_invalid()?;
     }
     enter(&campaign)?;
@@ -156,14 +165,17 @@ fn carry(
         manner: conduct.manner(false),
         report: provenance.report.clone(),
         reproducible: provenance.reference.reproducible != Some(false),
+        start: campaign.start,
+        isolated: provenance.isolation.namespaces,
+        checkpoints: checkpoints(folder, scratch.path()),
         instructions: provenance.reference.instructions.clone(),
         scratch: scratch.path().to_owned(),
-        silence: Duration::from_secs(options.silence),
+        silence: Duration::from_secs(watching.silence),
         replay: &replay,
     };
     let until = until(&campaign, shard)?;
     let order = Order {
-        jobs: jobs(options, &campaign),
+        jobs: jobs(means, &campaign),
         part: shard.map_or(Part::WHOLE, |shard| Part {
             remainder: shard.number - 1,
             of: shard.of,
@@ -173,11 +185,9 @@ fn carry(
             sizes: sizes.clone(),
             enough,
         }),
-        validate: options
-            .validate_pruning
-            .unwrap_or(campaign.validate_pruning),
+        validate: means.validate_pruning.unwrap_or(campaign.validate_pruning),
     };
-    let mut progress = Progress::new(options.progress, work.counts(order.size)?);
+    let mut progress = Progress::new(watching.progress, work.counts(order.size)?);
     let mut sites = Sites::new(modules(provenance));
     let result = carry_out(
         &mut work,
@@ -190,8 +200,9 @@ fn carry(
     );
     progress.finish();
     drop(work);
+    let _ = std::fs::remove_dir_all(&conditions.checkpoints);
     drop(scratch);
-    tell(&archive, folder, result, options)
+    tell(&archive, folder, result, watching.progress)
 }
 
 /// Counts of outcomes, in the order of [`Outcome::ALL`].
@@ -246,12 +257,12 @@ fn tell(
     archive: &Archive,
     folder: &Path,
     result: Result<Finished, RunError>,
-    options: &RunOptions,
+    progress: ProgressForm,
 ) -> Result<u8, CliError> {
     let how = format!("fits campaign resume {} goes on", folder.display());
     match result {
         Ok(Finished::Whole) => {
-            if options.progress != ProgressForm::None {
+            if progress != ProgressForm::None {
                 crate::cli::print(&table::outcomes(archive)?)?;
             }
             Ok(0)
@@ -272,6 +283,22 @@ fn tell(
     }
 }
 
+/// Where checkpoints lie: in memory if there is room, in a folder that the next process finds again if this one is killed.
+fn checkpoints(folder: &Path, scratch: &Path) -> PathBuf {
+    const ENOUGH: u64 = 2 << 30;
+    let memory = Path::new("/dev/shm");
+    let free = nix::sys::statvfs::statvfs(memory)
+        .map(|found| found.blocks_available() * found.fragment_size())
+        .unwrap_or_default();
+    if free < ENOUGH {
+        return scratch.join("checkpoints");
+    }
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hash::hash(folder, &mut hasher);
+    let name = std::hash::Hasher::finish(&hasher);
+    memory.join(format!("fits-checkpoints-{name:016x}"))
+}
+
 /// What the campaign's file says, which must be what was planned.
 fn read(folder: &Path, provenance: &Provenance) -> Result<Campaign, CliError> {
     let path = folder.join(folder::CAMPAIGN);
@@ -289,11 +316,11 @@ fn read(folder: &Path, provenance: &Provenance) -> Result<Campaign, CliError> {
     .into())
 }
 
-fn jobs(options: &RunOptions, campaign: &Campaign) -> NonZeroUsize {
+fn jobs(means: &Means, campaign: &Campaign) -> NonZeroUsize {
     let asked = campaign
         .jobs
         .and_then(|jobs| NonZeroUsize::new(usize::try_from(jobs).ok()?));
-    options
+    means
         .jobs
         .or(asked)
         .or_else(|| std::thread::available_parallelism().ok())

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::conditions::Conditions;
 use super::job::{Said, Shared, Slot, work};
+use super::nearby::Nearby;
 use super::queue::{Queue, Task};
 use super::sites::Sites;
 use super::unchanged::Unchanged;
@@ -116,6 +117,7 @@ pub fn carry_out(
         conditions,
         unchanged,
         queue: Queue::default(),
+        nearby: Nearby::new(conditions.start),
         stopping: AtomicBool::new(false),
         told: stop,
         slots: (0..order.jobs.get()).map(|_| Slot::default()).collect(),
@@ -176,6 +178,15 @@ impl Carrier<'_> {
     fn stage(&mut self, part: Part, size: u64, stop: &AtomicBool) -> Result<Finished, RunError> {
         let (experiments, done) = self.store.progress(part, size)?;
         (self.tell)(&Event::Stage { experiments, done });
+        if self.shared.nearby.is_wanted() {
+            let moments = self.store.moments(part, size)?;
+            let jobs = self.shared.slots.len();
+            let walking = self
+                .shared
+                .nearby
+                .walk(self.shared.conditions, jobs, moments);
+            walking.map_err(|error| RunError::Failed(error.to_string()))?;
+        }
         let mut last: Option<Point> = None;
         let mut more = true;
         let mut open = 0;
@@ -187,6 +198,7 @@ impl Carrier<'_> {
                 last = points.last().cloned().or(last);
                 self.shared.queue.add(points.into_iter().map(|point| Task {
                     point,
+                    near: self.shared.nearby.is_wanted(),
                     expected: None,
                 }));
             }
@@ -208,6 +220,7 @@ impl Carrier<'_> {
             .queue
             .add(points.into_iter().map(|(point, outcome)| Task {
                 point,
+                near: false,
                 expected: Some(outcome),
             }));
         while open > 0 {
@@ -307,6 +320,7 @@ impl Carrier<'_> {
     fn wind_up(&mut self, result: Result<Finished, RunError>) -> Result<Finished, RunError> {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.queue.close();
+        self.shared.nearby.end_process();
         for slot in &self.shared.slots {
             slot.end();
         }
@@ -317,6 +331,7 @@ impl Carrier<'_> {
             (Err(RunError::Store(_)), _) | (_, true) => Ok(0),
             _ => self.keep(left),
         };
+        self.shared.nearby.end();
         let finished = result?;
         kept?;
         Ok(finished)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::campaign::file::Start;
 use crate::experiment::job::ReferenceReport;
 use crate::experiment::session::{Isolate, Manner, Session, SessionError};
 use crate::experiment::worker::Setup;
@@ -21,6 +22,12 @@ pub struct Conditions<'a> {
     pub report: ReferenceReport,
     /// Whether it must be the same again: not if the program is known not to be reproducible.
     pub reproducible: bool,
+    /// Where runs begin.
+    pub start: Start,
+    /// Whether runs are in namespaces of their own.
+    pub isolated: bool,
+    /// A folder for checkpoints, which is made and removed.
+    pub checkpoints: PathBuf,
     /// Instructions of each thread of the fault-free run.
     pub instructions: Vec<u64>,
     /// A folder for what workers keep while they work.

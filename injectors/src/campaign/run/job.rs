@@ -1,14 +1,17 @@
 //! The thread of one worker: takes experiments from the queue until there are no more.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use fits_tracer::engine::Found;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::conditions::Conditions;
+use super::nearby::Nearby;
 use super::queue::{Queue, Task};
 use super::unchanged::Unchanged;
 use crate::campaign::point::Point;
@@ -18,7 +21,8 @@ use crate::experiment::record::Record;
 use crate::experiment::session::{Session, SessionError, blank};
 
 /// How an experiment began, as it is kept.
-pub(super) const FRESH: &str = "fresh";
+const FRESH: &str = "fresh";
+const CHECKPOINT: &str = "checkpoint";
 
 /// What a worker's thread says.
 #[derive(Debug)]
@@ -86,6 +90,7 @@ pub(super) struct Shared<'a> {
     pub(super) conditions: &'a Conditions<'a>,
     pub(super) unchanged: &'a Unchanged,
     pub(super) queue: Queue,
+    pub(super) nearby: Nearby,
     /// The campaign is being stopped: what is lost now is carried out another time.
     pub(super) stopping: AtomicBool,
     /// Whoever runs the campaign was told to stop.
@@ -102,14 +107,14 @@ pub(super) fn work(shared: &Shared, place: usize, said: &Sender<Said>) {
         session: None,
     };
     while let Some(task) = shared.queue.take() {
-        let told = match job.carry_out(&task.point) {
+        let told = match job.carry_out(&task) {
             Ok(None) => break,
-            Ok(Some(record)) => match shared.unchanged.changed() {
+            Ok(Some((record, start))) => match shared.unchanged.changed() {
                 Some(sentence) => Said::Failed(sentence),
                 None => Said::Ended {
                     task: Box::new(task),
                     record: Box::new(record),
-                    start: FRESH,
+                    start,
                 },
             },
             // The cause of the failure, if a file that was touched is it.
@@ -124,6 +129,9 @@ pub(super) fn work(shared: &Shared, place: usize, said: &Sender<Said>) {
     job.let_go();
 }
 
+/// What came of an experiment, and how it began.
+type Began = (Record, &'static str);
+
 struct Job<'a> {
     shared: &'a Shared<'a>,
     slot: &'a Slot,
@@ -132,30 +140,50 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Makes an experiment; `None` if the campaign is being stopped. What the tool could not carry out is tried once more by a new worker.
-    fn carry_out(&mut self, point: &Point) -> Result<Option<Record>, SessionError> {
-        let first = self.attempt(point)?;
-        let again = first
-            .as_ref()
-            .is_some_and(|record| record.outcome == Outcome::Invalid && record.end.is_none());
-        if !again {
-            return Ok(first);
-        }
-        self.let_go();
-        self.attempt(point)
-    }
-
-    fn attempt(&mut self, point: &Point) -> Result<Option<Record>, SessionError> {
-        let Some(session) = self.session()? else {
-            return Ok(None);
-        };
+    /// Makes an experiment, and says how it began; `None` if the campaign is being stopped. What the tool could not carry out is tried once more by a
+    /// new worker, from the beginning.
+    fn carry_out(&mut self, task: &Task) -> Result<Option<Began>, SessionError> {
+        let point = &task.point;
         let Some(found) = point.found else {
             let sentence = format!("point {} has no moment", point.number);
             return Err(SessionError::Failed(sentence));
         };
+        let first = if task.near {
+            let first = match self.shared.nearby.wait(&found) {
+                Ok(checkpoint) => self.attempt(point, found, checkpoint.as_deref()),
+                Err(_) if self.is_stopping() => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            self.shared.nearby.release(&found);
+            first?
+        } else {
+            self.attempt(point, found, None)?
+        };
+        let again = first
+            .as_ref()
+            .is_some_and(|(record, _)| record.outcome == Outcome::Invalid && record.end.is_none());
+        if !again {
+            return Ok(first);
+        }
+        self.let_go();
+        self.attempt(point, found, None)
+    }
+
+    fn attempt(
+        &mut self,
+        point: &Point,
+        found: Found,
+        checkpoint: Option<&Path>,
+    ) -> Result<Option<Began>, SessionError> {
+        let Some(session) = self.session()? else {
+            return Ok(None);
+        };
         let number = usize::try_from(point.number).unwrap_or(usize::MAX);
         let faults = vec![(point.fault.clone(), found)];
-        let result = session.experiment(number, faults);
+        let result = match checkpoint {
+            Some(checkpoint) => session.experiment_from(number, faults, checkpoint),
+            None => session.experiment(number, faults),
+        };
         let taken = self.slot.rest();
         let mut record = match result {
             Ok(record) => record,
@@ -187,7 +215,12 @@ impl Job<'_> {
         };
         record.replay = (self.shared.conditions.replay)(texts);
         record.faults = typed;
-        Ok(Some(record))
+        let afresh = |warning: &String| warning.starts_with("the run began afresh");
+        let start = match checkpoint {
+            Some(_) if !record.warnings.iter().any(afresh) => CHECKPOINT,
+            _ => FRESH,
+        };
+        Ok(Some((record, start)))
     }
 
     /// The worker, which is started if there is none, with the clock running; `None` if the campaign is being stopped.

@@ -11,6 +11,8 @@ use crate::experiment::outcome::Outcome;
 pub(super) struct Task {
     /// With this fault.
     pub(super) point: Point,
+    /// Whether it may begin near its fault.
+    pub(super) near: bool,
     /// The outcome that it must have, if it is known already.
     pub(super) expected: Option<Outcome>,
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fits_tracer::engine::Found;
 use rusqlite::{Connection, params};
 
 use super::archive::{outcome, point};
@@ -93,6 +94,23 @@ impl Work {
             point,
         );
         rows.and_then(Iterator::collect).map_err(self.failed())
+    }
+
+    /// The moments of all points that [`Work::pending`] gives.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn moments(&self, part: Part, below: u64) -> Result<Vec<Found>, StoreError> {
+        let mut moments = Vec::new();
+        let mut last = None;
+        loop {
+            let points = self.pending(part, below, last.as_ref(), 1024)?;
+            moments.extend(points.iter().filter_map(|point| point.found));
+            match points.into_iter().last() {
+                Some(point) => last = Some(point),
+                None => return Ok(moments),
+            }
+        }
     }
 
     /// How many points with numbers below `below` have to be run, and how many of those have been.

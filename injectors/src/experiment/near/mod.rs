@@ -125,6 +125,12 @@ impl Walker {
         Ok(walker)
     }
 
+    /// Number of its worker's process.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.worker.as_ref().map(Worker::process)
+    }
+
     /// Waits until it is known what an experiment at `moment` can begin from. Moments are to be asked for in rising order, more or less: one that lies
     /// behind as many unreleased checkpoints as there may be is an error.
     ///
