@@ -239,6 +239,96 @@ fn killed_twenty_times_it_ends_with_the_same_table() {
 }
 
 #[test]
+fn where_runs_begin_changes_nothing() {
+    let place = Place::gzip(40);
+    let starts = |name: &str| {
+        let (text, _) = place.ends(&["export", name, "--format", "json"], 0);
+        let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        let mut starts: Vec<String> = all.iter().map(|one| one["start"].to_string()).collect();
+        starts.dedup();
+        starts
+    };
+    let mut tables = Vec::new();
+    for start in ["fresh", "checkpoint"] {
+        let words = ["run", "campaign.toml", "--start", start, "--out", start];
+        place.ends(&words, 0);
+        assert_eq!(starts(start), [format!("\"{start}\"")]);
+        tables.push(place.table(start));
+    }
+    assert_eq!(tables[0], tables[1]);
+    // Several threads begin afresh, and that is said where nothing else is wanted.
+    let words = [
+        "run",
+        "--start",
+        "checkpoint",
+        "--out",
+        "threads",
+        "--sampling",
+        "list",
+        "--fault",
+        "reg:rax:3@1000,thread=1",
+        "--",
+        "sort",
+        "--parallel=2",
+        "-S1M",
+        "input.txt",
+    ];
+    let output = place.fits(&words);
+    assert_ne!(output.status.code(), Some(0));
+}
+
+#[test]
+fn an_exhaustive_campaign_runs_what_is_not_known() {
+    const PROGRAM: &str = r#"
+#include <stdio.h>
+__attribute__((noinline)) int weigh(int a, int b) { int c = a * 3; c += b; return c & 0xff; }
+int main(int argc, char **argv) { printf("%d\n", weigh(argc, 7)); }"#;
+    let place = Place::gzip(1);
+    fs::write(place.path("prog.c"), PROGRAM).unwrap();
+    let compiled = Command::new("cc")
+        .args(["-O1", "-o", "prog", "prog.c"])
+        .current_dir(place.folder.path())
+        .status();
+    assert!(compiled.unwrap().success());
+    let words = [
+        "run",
+        "--out",
+        "all",
+        "--sampling",
+        "exhaustive",
+        "--pruning",
+        "def-use",
+        "--validate-pruning",
+        "20",
+        "--function",
+        "weigh",
+        "--registers",
+        "rax,rdi,rcx",
+        "--",
+        "./prog",
+    ];
+    let (table, _) = place.ends(&words, 0);
+    assert!(
+        table.contains("weighted share of the fault space"),
+        "{table}"
+    );
+    let (status, _) = place.ends(&["status", "all", "--json"], 0);
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert!(
+        status["known"]["overwritten"].as_u64() > Some(0),
+        "{status}"
+    );
+    assert!(status["known"]["run"].as_u64() > Some(0), "{status}");
+    let (text, _) = place.ends(&["export", "all", "--format", "json"], 0);
+    let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let validated = all.iter().filter(|one| !one["validated"].is_null());
+    assert!(validated.count() > 0);
+    // The weights are the whole space: every bit of three registers at every instruction.
+    let weight: f64 = all.iter().map(|one| one["weight"].as_f64().unwrap()).sum();
+    assert!(weight > 0.0 && weight % 192.0 == 0.0, "{weight}");
+}
+
+#[test]
 fn three_parts_merged_are_the_whole() {
     let place = Place::new(
         "sqlite3",
@@ -433,7 +523,7 @@ fn a_campaign_is_exported() {
     for (object, row) in objects.iter().zip(&table) {
         assert_eq!(object["outcome"], row[2].as_str());
         assert_eq!(object["record"]["outcome"], row[2].as_str());
-        assert_eq!(object["start"], "fresh");
+        assert_eq!(object["start"], "checkpoint");
         assert_eq!(object["module"].is_null(), object["instruction"].is_null());
     }
     let file = place.path("one.parquet");
