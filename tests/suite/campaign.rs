@@ -200,8 +200,9 @@ fn the_table_does_not_depend_on_how_many_work_on_it() {
     assert!(!place.path("one/scratch").exists());
     // It says the same as single experiments do.
     let replay = one.iter().find(|row| row[2] == "sdc").unwrap();
-    let again = Command::new("sh")
-        .args(["-c", &replay[18].replacen("fits", FITS, 1)])
+    // Without a shell, which adds variables of its own: the environment decides how many instructions the loader needs.
+    let again = Command::new(FITS)
+        .args(replay[18].split(' ').skip(1))
         .current_dir(place.folder.path())
         .stdin(Stdio::null())
         .output()
