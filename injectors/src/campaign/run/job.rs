@@ -15,6 +15,7 @@ use super::nearby::Nearby;
 use super::queue::{Queue, Task};
 use super::unchanged::Unchanged;
 use crate::campaign::point::Point;
+use crate::drive::EARLY_STOP;
 use crate::experiment::client::ClientError;
 use crate::experiment::outcome::Outcome;
 use crate::experiment::record::Record;
@@ -148,16 +149,17 @@ impl Job<'_> {
             let sentence = format!("point {} has no moment", point.number);
             return Err(SessionError::Failed(sentence));
         };
+        let whole = task.expected.is_some();
         let first = if task.near {
             let first = match self.shared.nearby.wait(&found) {
-                Ok(checkpoint) => self.attempt(point, found, checkpoint.as_deref()),
+                Ok(checkpoint) => self.attempt(point, found, checkpoint.as_deref(), whole),
                 Err(_) if self.is_stopping() => return Ok(None),
                 Err(error) => return Err(error),
             };
             self.shared.nearby.release(&found);
             first?
         } else {
-            self.attempt(point, found, None)?
+            self.attempt(point, found, None, whole)?
         };
         let again = first
             .as_ref()
@@ -166,7 +168,7 @@ impl Job<'_> {
             return Ok(first);
         }
         self.let_go();
-        self.attempt(point, found, None)
+        self.attempt(point, found, None, whole)
     }
 
     fn attempt(
@@ -174,12 +176,15 @@ impl Job<'_> {
         point: &Point,
         found: Found,
         checkpoint: Option<&Path>,
+        whole: bool,
     ) -> Result<Option<Began>, SessionError> {
         let Some(session) = self.session()? else {
             return Ok(None);
         };
         let number = usize::try_from(point.number).unwrap_or(usize::MAX);
         let faults = vec![(point.fault.clone(), found)];
+        // A validation is a whole run.
+        session.stop_early((!whole).then_some(EARLY_STOP));
         let result = match checkpoint {
             Some(checkpoint) => session.experiment_from(number, faults, checkpoint),
             None => session.experiment(number, faults),

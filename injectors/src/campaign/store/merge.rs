@@ -87,7 +87,7 @@ fn add(database: &mut Connection, first: &Archive, other: &Archive) -> Result<()
     let differing: Option<(u64, String, String)> = database
         .query_row(
             "SELECT number, a.outcome, b.outcome FROM results a JOIN other.results b USING (number)
-             WHERE (a.outcome, a.exit_status, a.signal) IS NOT (b.outcome, b.exit_status, b.signal) LIMIT 1",
+             WHERE NOT (a.outcome = 'masked' AND b.outcome = 'masked') AND (a.outcome, a.exit_status, a.signal) IS NOT (b.outcome, b.exit_status, b.signal) LIMIT 1",
             [],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
