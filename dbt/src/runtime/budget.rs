@@ -125,6 +125,7 @@ impl Supervisor<'_> {
             thread: thread.number,
             index: thread.budget.retired,
         };
+        self.miss_moments(thread);
         let before = executed(&self.search, thread, guest.rip);
         self.search.at(moment, guest.rip, before);
         let count = |search: &Search, pc| executed(search, thread, pc);

@@ -86,6 +86,18 @@ impl Supervisor<'_> {
         Ok(goes_on)
     }
 
+    /// Leaves out the moments of a walk that the first thread has passed without standing there.
+    pub(super) fn miss_moments(&mut self, thread: &Thread) {
+        let retired = thread.budget.retired;
+        let passed = |stop: &Moment| stop.thread == thread.number && stop.index < retired;
+        if let (Some(walk), true) = (
+            &mut self.walk,
+            self.search.stop.is_some_and(|stop| passed(&stop)),
+        ) {
+            self.search.stop = walk.next(retired.checked_sub(1));
+        }
+    }
+
     fn show(
         &self,
         walk: &mut Walk<'_>,
