@@ -314,6 +314,33 @@ int main(void) {
 }
 
 #[test]
+fn moments_are_found_by_index_without_a_controlled_start() {
+    let place = Place::new();
+    for backend in ["dbt", "ptrace"] {
+        let words = [
+            "--raw-environment",
+            "--backend",
+            backend,
+            "--dry-run",
+            "--fault",
+            "reg:rax:3@20000",
+            "./prog",
+        ];
+        let record = place.one(&words);
+        assert_eq!(record.outcome, Outcome::Masked, "{backend}: {record:?}");
+        assert_eq!(record.injections[0].index, 20_000);
+    }
+    let words = [
+        "--raw-environment",
+        "--trace",
+        "--fault",
+        "reg:rax:3@20000",
+        "./prog",
+    ];
+    place.refused(&words, 2, "address by address");
+}
+
+#[test]
 fn a_reference_run_can_be_limited() {
     let place = Place::new();
     let words = [

@@ -78,7 +78,8 @@ pub struct Found {
     pub moment: Moment,
     /// Address of the instruction that comes next.
     pub pc: u64,
-    /// How often the thread has arrived at `pc`, this time included: [`Landmark::Arrival`] with this count is the same moment.
+    /// How often the thread has arrived at `pc`, this time included: [`Landmark::Arrival`] with this count is the same moment. 0 if that was not counted,
+    /// since the start was not controlled and `pc` is another one in the next run.
     pub arrivals: u64,
 }
 

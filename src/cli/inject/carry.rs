@@ -25,6 +25,10 @@ pub(super) fn run(args: &InjectArgs) -> Result<Results, CliError> {
     let experiments = lists::experiments(args)?;
     let conduct = args.conduct();
     conduct.check(experiments.iter().flatten())?;
+    if args.raw_environment && (args.trace.is_some() || args.trace_stats) {
+        let sentence = "--trace and --trace-stats compare two runs address by address, and with --raw-environment addresses are others in every run";
+        return Err(CliError::Usage(sentence.to_owned()));
+    }
     let executable = conduct.executable()?;
     let golden = reference::golden(&conduct, args.golden.as_deref(), &executable)?;
     let store = Store::new(args.out.as_deref())?;
