@@ -123,6 +123,15 @@ fn became(context: &Context<'_>, record: &Record) -> String {
             facts.add_html("There", &line);
         }
         facts.add("Without the fault", &told(&context.results.reference.end));
+    }
+    if let Some(after) = record.rejoined {
+        let text = format!(
+            "ended early: {} instructions after the fault its state was that of the run without it again",
+            grouped(after)
+        );
+        facts.add("End", &text);
+    }
+    if record.end.is_some() || record.rejoined.is_some() {
         facts.add("Activated", activated(&record.activated));
     }
     if let Some(latency) = record.latency {
