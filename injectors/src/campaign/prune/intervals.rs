@@ -46,7 +46,7 @@ fn wrong<T>(sentence: String) -> Result<T, IntervalError> {
 /// instructions further.
 ///
 /// # Errors
-/// [`IntervalError::Wrong`] for a window or a location that can't be looked at, among them a window in which a signal handler is entered or
+/// `Wrong` for a window or a location that can't be looked at, among them a window in which a signal handler is entered or
 /// the thread ends.
 pub fn intervals(
     engine: &mut dyn Engine,

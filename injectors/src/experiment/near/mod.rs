@@ -1,5 +1,5 @@
 //! Experiments that begin near their fault: a *walker* runs the program once, past all moments, and leaves a checkpoint at each, from which
-//! experiments begin ([`Session::experiment_from`](super::Session::experiment_from)).
+//! experiments begin ([`Session::experiment_from`](super::session::Session::experiment_from)).
 //!
 //! - `walk`: the walker's job, in its worker.
 //! - `files`: what the program has written so far, written down, and made again.
