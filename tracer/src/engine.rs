@@ -179,6 +179,11 @@ pub trait Engine {
         landmarks: &[Landmark],
     ) -> Result<Vec<Option<Found>>, BackendError>;
 
+    /// Whether it can [`Engine::walk`].
+    fn walks(&self) -> bool {
+        false
+    }
+
     /// Runs the program once, past all these moments of its first thread, which are indices in rising order, and shows it at each. Those that it
     /// does not come to are left out.
     ///

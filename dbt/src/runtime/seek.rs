@@ -86,6 +86,10 @@ impl Engine for TranslatorEngine {
         Ok(found)
     }
 
+    fn walks(&self) -> bool {
+        true
+    }
+
     fn walk(
         &mut self,
         command: &Command,

@@ -65,6 +65,26 @@ pub(crate) struct Foreseen {
     pub(crate) value: Bits,
 }
 
+impl Foreseen {
+    /// What becomes of `old`, the bits of a place from `offset` on.
+    pub(crate) fn of(
+        place: Place,
+        old: Bits,
+        width: u32,
+        offset: u32,
+        doing: &Doing,
+    ) -> Result<Self, String> {
+        let new = doing.apply(old, width, "the location")?;
+        let mask = doing.change.map_or(Bits::ZERO, |change| change.mask(width));
+        Ok(Self {
+            place,
+            changed: (old ^ new).up(offset),
+            mask: (mask & Bits::ones(width)).up(offset),
+            value: (new & mask).up(offset),
+        })
+    }
+}
+
 impl Effect {
     /// Finds out what the fault is about, at its moment. Changes nothing.
     pub(crate) fn new(machine: &mut Machine, number: usize, fault: &Fault) -> Result<Self, String> {
@@ -125,14 +145,7 @@ impl Effect {
             }
             _ => return Err("it is a fault of an instruction".to_owned()),
         };
-        let new = doing.apply(old, width, "the location")?;
-        let mask = doing.change.map_or(Bits::ZERO, |change| change.mask(width));
-        Ok(Foreseen {
-            place,
-            changed: (old ^ new).up(offset),
-            mask: (mask & Bits::ones(width)).up(offset),
-            value: (new & mask).up(offset),
-        })
+        Foreseen::of(place, old, width, offset, &doing)
     }
 
     fn text(&mut self, machine: &mut Machine) -> Result<Kind, String> {

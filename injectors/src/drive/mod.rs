@@ -23,7 +23,7 @@ pub(crate) mod instruction;
 pub(crate) mod machine;
 mod native;
 pub(crate) mod operands;
-mod rejoin;
+pub(crate) mod rejoin;
 mod session;
 pub(crate) mod state;
 pub(crate) mod touch;

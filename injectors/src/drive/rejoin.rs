@@ -24,7 +24,7 @@ use super::touch::{Place, touched_place};
 use crate::bits::Bits;
 
 /// More than this is not remembered of one instruction, in bytes.
-const LARGEST: u64 = 1 << 16;
+pub(crate) const LARGEST: u64 = 1 << 16;
 
 /// A faulty run that has been elsewhere for so many instructions is not expected back at the same time.
 const ASTRAY: u32 = 64;
@@ -201,7 +201,7 @@ fn undo(machine: &mut Machine, golden: &Rehearsal, initial: &State) -> Result<bo
 }
 
 /// Whether nothing is left of an instruction when registers and memory are put back.
-pub(super) fn can_be_undone(decoded: &Decoded) -> bool {
+pub(crate) fn can_be_undone(decoded: &Decoded) -> bool {
     use Mnemonic::{Rdpid, Rdrand, Rdseed, Rdtsc, Rdtscp, Syscall, Wrpkru};
     let counted = matches!(
         decoded.instruction.mnemonic(),

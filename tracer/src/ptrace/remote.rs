@@ -38,6 +38,26 @@ impl Stopped {
         self.inject(Place::Poke, number, args)
     }
 
+    /// Executes one instruction, or one repetition of it, where rip points. False: something else has come first, a signal of the instruction's own,
+    /// say, which is dropped.
+    ///
+    /// # Errors
+    /// [`Error::is_gone`] when it was killed.
+    pub fn step_in_place(&mut self) -> Result<bool> {
+        self.reborrow().resume(Resume::Step, 0)?;
+        match wait_for(self.tid())? {
+            Waited::Stopped(stopped) => self.set_stop(stopped.stop()),
+            Waited::Exited { tid, .. } | Waited::Signaled { tid, .. } => {
+                return Err(Error::Gone { tid });
+            }
+        }
+        if self.stop() == Stop::Signal(libc::SIGSTOP) {
+            let tgid = crate::process::thread_group(self.tid())?;
+            kill(tgid, self.tid(), libc::SIGSTOP)?;
+        }
+        Ok(self.stop() == Stop::Trap)
+    }
+
     fn inject(&mut self, place: Place, number: i64, args: [u64; 6]) -> Result<i64> {
         self.settle()?;
         match place {

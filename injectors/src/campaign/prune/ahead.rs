@@ -1,19 +1,20 @@
 //! The fate of the bits that single faults change, by stepping the fault-free run on from their moments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use fits_tracer::backend::BackendError;
-use fits_tracer::engine::{Engine, EngineOptions, Found, Limits, Moment, Reached};
+use fits_tracer::engine::{Engine, EngineOptions, Found, Limits, Reached};
 use fits_tracer::live::{Live, Stepped};
-use fits_tracer::process::Command;
+use fits_tracer::process::{Command, Mapping};
 use fits_tracer::step::Decoded;
 use iced_x86::Mnemonic;
 
 use super::classes::Classes;
+use super::process::{Known, Process, Visited};
 use super::{Fate, Foreseen};
 use crate::bits::Bits;
-use crate::drive::effect::{self, Effect};
+use crate::drive::effect;
 use crate::drive::instruction::Doing;
 use crate::drive::machine::Machine;
 use crate::drive::operands::{self, Part};
@@ -56,11 +57,18 @@ pub fn look_ahead(
     let mut order: Vec<usize> = (0..points.len()).collect();
     order.sort_by_key(|&number| points[number].1.moment);
     let mut all = Fates::new(points.len());
+    let first_thread = |&number: &usize| points[number].1.moment.thread == 0;
+    if engine.walks() && order.iter().all(first_thread) {
+        walk(engine, command, &way, points, &order, steps, &mut all)?;
+        return Ok(all.foreseen(points));
+    }
     let mut rest = &order[..];
     while let Some(&first) = rest.first() {
         let done = match engine.reach_found(command, &way, &points[first].1)? {
             Reached::At(live) => {
-                let mut ahead = Ahead::new(*live, points[first].1.moment, points, steps);
+                let moment = points[first].1.moment;
+                let machine = Machine::new(patient(*live), moment.index);
+                let mut ahead = Ahead::new(machine, moment.thread, points, steps);
                 let done = ahead.run(rest, &mut all)?;
                 done.max(1)
             }
@@ -72,22 +80,57 @@ pub fn look_ahead(
     Ok(all.foreseen(points))
 }
 
+/// The same in one run past all moments: at each, the process is stepped on as far as that can be undone, and put back.
+fn walk(
+    engine: &mut dyn Engine,
+    command: &Command,
+    options: &EngineOptions,
+    points: &[(Fault, Found)],
+    order: &[usize],
+    steps: u64,
+    all: &mut Fates,
+) -> Result<(), BackendError> {
+    let moments: Vec<u64> = order
+        .iter()
+        .map(|&number| points[number].1.moment.index)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let mut known = Known::new();
+    engine.walk(command, options, &moments, &mut |moment, standing| {
+        if standing.account.hindrance().is_some() {
+            return Ok(false);
+        }
+        if standing.hindrance.is_some() {
+            return Ok(true);
+        }
+        let index = |&number: &usize| points[number].1.moment.index;
+        let from = order.partition_point(|number| index(number) < moment.index);
+        let to = order.partition_point(|number| index(number) <= moment.index);
+        let visited = Visited::begin(standing, &mut known, moment.index)?;
+        let mut ahead = Ahead::new(visited, moment.thread, points, steps);
+        let looked = ahead.run(&order[from..to], all);
+        ahead.machine.end()?;
+        looked.map(|_| true)
+    })
+}
+
 /// What is found out of each fault.
-struct Fates {
+pub(super) struct Fates {
     fates: Vec<Fate>,
     /// The bits that change, and where.
     changed: Vec<Option<(Place, Bits)>>,
 }
 
 impl Fates {
-    fn new(count: usize) -> Self {
+    pub(super) fn new(count: usize) -> Self {
         Self {
             fates: vec![Fate::Unknown; count],
             changed: vec![None; count],
         }
     }
 
-    fn foreseen(self, points: &[(Fault, Found)]) -> Vec<Foreseen> {
+    pub(super) fn foreseen(self, points: &[(Fault, Found)]) -> Vec<Foreseen> {
         let mut classes = Classes::default();
         let mut all = Vec::with_capacity(points.len());
         for ((fate, changed), (_, found)) in self.fates.into_iter().zip(self.changed).zip(points) {
@@ -131,8 +174,8 @@ enum Written {
 }
 
 /// A stopped fault-free process, and the faults that are looked at.
-struct Ahead<'a> {
-    machine: Machine,
+pub(super) struct Ahead<'a, P> {
+    machine: P,
     thread: u32,
     points: &'a [(Fault, Found)],
     steps: u64,
@@ -141,11 +184,11 @@ struct Ahead<'a> {
     results: Vec<OfResult>,
 }
 
-impl<'a> Ahead<'a> {
-    fn new(live: Live, moment: Moment, points: &'a [(Fault, Found)], steps: u64) -> Self {
+impl<'a, P: Process> Ahead<'a, P> {
+    pub(super) fn new(machine: P, thread: u32, points: &'a [(Fault, Found)], steps: u64) -> Self {
         Self {
-            machine: Machine::new(patient(live), moment.index),
-            thread: moment.thread,
+            machine,
+            thread,
             points,
             steps,
             open: Vec::new(),
@@ -155,17 +198,17 @@ impl<'a> Ahead<'a> {
     }
 
     /// Looks at as many of the faults, in the order of their moments, as can be come to by stepping. How many.
-    fn run(&mut self, order: &[usize], all: &mut Fates) -> Result<usize, BackendError> {
+    pub(super) fn run(&mut self, order: &[usize], all: &mut Fates) -> Result<usize, BackendError> {
         let mut begun = 0;
         loop {
             while let Some(&number) = order.get(begun) {
                 let Found { moment, pc, .. } = self.points[number].1;
-                let here = moment.thread == self.thread && moment.index == self.machine.index;
+                let here = moment.thread == self.thread && moment.index == self.machine.index();
                 if !here {
                     break;
                 }
                 begun += 1;
-                if self.machine.live.registers()?.rip == pc {
+                if self.machine.pc()? == pc {
                     self.begin(number, all)?;
                 }
             }
@@ -187,11 +230,11 @@ impl<'a> Ahead<'a> {
             return false;
         };
         let moment = self.points[number].1.moment;
-        let index = self.machine.index;
+        let index = self.machine.index();
         moment.thread == self.thread
             && moment.index > index
             && moment.index - index <= NEAR
-            && self.machine.live.is_alone()
+            && self.machine.is_alone()
     }
 
     /// The moment of a fault is now.
@@ -213,8 +256,7 @@ impl<'a> Ahead<'a> {
 
     fn begin_state(&mut self, number: usize, all: &mut Fates) -> Result<(), BackendError> {
         let fault = &self.points[number].0;
-        let foreseen = Effect::new(&mut self.machine, number, fault)
-            .and_then(|mut effect| effect.foresee(&self.machine));
+        let foreseen = self.machine.foresee(number, fault);
         // A fault that can't be carried out is for the experiment to tell.
         let Ok(foreseen) = foreseen else {
             return Ok(());
@@ -229,7 +271,7 @@ impl<'a> Ahead<'a> {
             && foreseen.changed.is_zero()
             && self.is_private(foreseen.place)?
         {
-            self.hold(number, &foreseen, self.machine.index + count);
+            self.hold(number, &foreseen, self.machine.index() + count);
         }
         Ok(())
     }
@@ -260,7 +302,7 @@ impl<'a> Ahead<'a> {
                 number,
                 place,
                 changed,
-                until: self.machine.index.saturating_add(self.steps),
+                until: self.machine.index().saturating_add(self.steps),
             });
         }
         Ok(())
@@ -270,7 +312,7 @@ impl<'a> Ahead<'a> {
     fn is_private(&self, place: Place) -> Result<bool, BackendError> {
         match place {
             Place::Cell(_) => Ok(true),
-            Place::Memory(address) => is_private(&self.machine.live, address, 64),
+            Place::Memory(address) => self.machine.is_private(address, 64),
         }
     }
 
@@ -279,8 +321,8 @@ impl<'a> Ahead<'a> {
         let Some(decoded) = self.machine.decoded()? else {
             return Ok(());
         };
-        let state = self.machine.state()?;
-        let factory = &mut self.machine.factory;
+        let state = self.machine.state(true)?;
+        let factory = self.machine.factory();
         let doing = Doing {
             change: fault.change,
             drawn: Bits::ZERO,
@@ -339,7 +381,7 @@ impl<'a> Ahead<'a> {
         } else if is_accepted(place, changed) {
             all.changed[number] = Some((place, changed));
             all.fates[number] = Fate::Read {
-                index: self.machine.index,
+                index: self.machine.index(),
                 pc: state.registers.rip,
             };
         }
@@ -350,10 +392,10 @@ impl<'a> Ahead<'a> {
         let Some(decoded) = self.machine.decoded()? else {
             return Ok(false);
         };
-        let state = self.machine.glance(self.needs_extended())?;
-        let index = self.machine.index;
+        let state = self.machine.state(self.needs_extended())?;
+        let index = self.machine.index();
         let used = self.look(&decoded, &state);
-        match self.machine.step()? {
+        match self.machine.step(&decoded, &state)? {
             Stepped::Retired => {
                 self.resolve(&used, index, decoded.pc, all);
                 self.expire(all);
@@ -389,7 +431,7 @@ impl<'a> Ahead<'a> {
 
     /// What the next instruction does to what is open: whether it uses it, and what it overwrites.
     fn look(&mut self, decoded: &Rc<Decoded>, state: &State) -> BTreeMap<usize, (bool, Bits)> {
-        let factory = &mut self.machine.factory;
+        let factory = self.machine.factory();
         let looked = self.open.iter().map(|open| {
             let touched = touched_place(decoded, open.place, state, factory);
             let used = !(touched.used() & open.changed).is_zero();
@@ -426,7 +468,7 @@ impl<'a> Ahead<'a> {
     }
 
     fn expire(&mut self, all: &mut Fates) {
-        let index = self.machine.index;
+        let index = self.machine.index();
         self.open.retain(|open| open.until > index);
         self.held.retain(|held| {
             if held.until <= index {
@@ -441,7 +483,7 @@ impl<'a> Ahead<'a> {
         if self.results.is_empty() {
             return Ok(());
         }
-        let state = self.machine.state()?;
+        let state = self.machine.state(true)?;
         for result in std::mem::take(&mut self.results) {
             let doing = result.doing;
             let changed = match &result.what {
@@ -471,7 +513,7 @@ impl<'a> Ahead<'a> {
         if self.held.is_empty() {
             return Ok(());
         }
-        let state = self.machine.state()?;
+        let state = self.machine.state(true)?;
         let machine = &self.machine;
         self.held.retain(|held| {
             let now = match held.place {
@@ -498,7 +540,7 @@ impl<'a> Ahead<'a> {
         let in_memory = |place: Place| matches!(place, Place::Memory(_));
         let open = self.open.iter().any(|open| in_memory(open.place));
         let held = self.held.iter().any(|held| in_memory(held.place));
-        if (open || held) && !self.machine.live.is_alone() {
+        if (open || held) && !self.machine.is_alone() {
             self.open.retain(|open| !in_memory(open.place));
             self.held.retain(|held| !in_memory(held.place));
         }
@@ -540,12 +582,15 @@ pub(super) fn is_private(live: &Live, address: u64, bytes: u64) -> Result<bool, 
     if !live.is_alone() {
         return Ok(false);
     }
-    let mappings = live.mappings()?;
+    Ok(!shares(&live.mappings()?, address, bytes))
+}
+
+/// Whether others have memory mapped too, or the kernel may touch any at any time.
+pub(super) fn shares(mappings: &[Mapping], address: u64, bytes: u64) -> bool {
     let lent = |path: &str| path.starts_with("/[aio]") || path.contains("[io_uring]");
-    let last = address.saturating_add(bytes - 1);
-    let touches = mappings
-        .iter()
-        .filter(|one| one.start <= last && address < one.end);
-    let shared = touches.clone().any(|one| one.shared);
-    Ok(!shared && !mappings.iter().any(|one| lent(&one.path)))
+    let last = address.saturating_add(bytes.saturating_sub(1));
+    mappings.iter().any(|one| {
+        let touches = one.start <= last && address < one.end;
+        touches && one.shared || lent(&one.path)
+    })
 }

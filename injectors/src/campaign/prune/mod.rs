@@ -1,6 +1,6 @@
 //! What is known without an experiment: what becomes of changed bits in the fault-free run.
 //!
-//! - `ahead`: the fate of the bits of single faults, by stepping on from their moments.
+//! - `ahead`: the fate of the bits of single faults, by stepping on from their moments; `process`: what is stepped.
 //! - `intervals`: the fate of every bit of registers and memory at every instruction of a window; `points`: rows of a plan made of that.
 //! - `classes`: faults that have one outcome.
 //! - `validate`: verdicts against real experiments.
@@ -14,6 +14,7 @@ mod classes;
 mod intervals;
 pub(crate) mod jobs;
 mod points;
+mod process;
 mod validate;
 
 use serde::{Deserialize, Serialize};
