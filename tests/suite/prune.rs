@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fits_injectors::campaign::point::Point;
-use fits_injectors::campaign::prune::{Fate, Interval, Locations, Window};
+use fits_injectors::campaign::prune::{AHEAD, Fate, Interval, Locations, Window};
 use fits_injectors::drive::EARLY_STOP;
 use fits_injectors::experiment::job::EngineName;
 use fits_injectors::experiment::limits::HostLimits;
@@ -271,7 +271,7 @@ fn look_ahead(program: &str, arguments: &[&str], count: usize, seed: u64) {
     let planned = session.plan(&faults, 0, EngineName::Dbt).unwrap();
     let points: Vec<_> = planned.into_iter().flatten().collect();
     let begun = std::time::Instant::now();
-    let foreseen = session.look_ahead(&points, 1000).unwrap();
+    let foreseen = session.look_ahead(&points, AHEAD).unwrap();
     let looked = begun.elapsed();
     let rows: Vec<Point> = (0..)
         .zip(points.iter().zip(&foreseen))

@@ -23,7 +23,7 @@ use crate::drive::touch::{Place, physical, relative, touched_place};
 use crate::fault::{Access, CHANGEABLE_FLAGS, Cell, Duration, Fault, Location, Operation};
 
 /// The usual number of instructions to look ahead.
-pub const AHEAD: u64 = 1000;
+pub const AHEAD: u64 = 300;
 
 /// If the next moment lies no further than this, it is stepped to; otherwise a new run is brought there.
 const NEAR: u64 = 2000;

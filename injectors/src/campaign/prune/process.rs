@@ -115,6 +115,8 @@ pub(super) struct Visited<'a, 'b> {
     memory: Memory,
     mappings: Vec<Mapping>,
     index: u64,
+    /// Its registers.
+    now: Registers,
     /// What it is put back to.
     registers: Registers,
     xstate: XState,
@@ -148,6 +150,7 @@ impl<'a, 'b> Visited<'a, 'b> {
             memory: Memory::open(pid)?,
             mappings: maps(pid)?,
             index,
+            now: standing.registers,
             registers: standing.stopped.registers()?,
             xstate: standing.stopped.xstate()?,
             mask: standing.stopped.signal_mask()?,
@@ -205,17 +208,16 @@ impl Process for Visited<'_, '_> {
     }
 
     fn pc(&self) -> Result<u64, BackendError> {
-        Ok(self.standing.stopped.registers()?.rip)
+        Ok(self.now.rip)
     }
 
     fn state(&self, extended: bool) -> Result<State, BackendError> {
-        let stopped = &self.standing.stopped;
-        let mut registers = stopped.registers()?;
+        let mut registers = self.now;
         registers.eflags &= !RESUME_FLAG;
         Ok(State {
             registers,
             xstate: if extended {
-                stopped.xstate()?
+                self.standing.stopped.xstate()?
             } else {
                 self.known.blank.clone()
             },
@@ -223,7 +225,7 @@ impl Process for Visited<'_, '_> {
     }
 
     fn decoded(&mut self) -> Result<Option<Rc<Decoded>>, BackendError> {
-        let pc = self.pc()?;
+        let pc = self.now.rip;
         let mut bytes = [0; LONGEST];
         let length = self.memory.read_some(pc, &mut bytes)?;
         let cache = &mut self.known.cache;
@@ -244,7 +246,8 @@ impl Process for Visited<'_, '_> {
             if !self.standing.stopped.step_in_place()? {
                 return Ok(Stepped::Handler { signal: 0 });
             }
-            if decoded.kind != Kind::Repeat || self.pc()? != decoded.pc {
+            self.now = self.standing.stopped.registers()?;
+            if decoded.kind != Kind::Repeat || self.now.rip != decoded.pc {
                 self.index += 1;
                 return Ok(Stepped::Retired);
             }
