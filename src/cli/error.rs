@@ -52,6 +52,8 @@ pub(crate) enum CliError {
     Compared(#[from] Different),
     #[error(transparent)]
     CampaignFile(#[from] FileError),
+    #[error("{0}")]
+    Batch(String),
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]

@@ -4,6 +4,7 @@
 //! the long group. What this machine cannot run is listed as ignored, with the reason, and counted.
 
 mod behaviour;
+mod campaign_slurm;
 mod engine;
 mod exact;
 mod faults;
@@ -28,6 +29,7 @@ fn trials() -> Result<Vec<Trial>, String> {
     trials.extend(behaviour::trials()?);
     trials.extend(inject_sandbox::trials());
     trials.extend(near::trials());
+    trials.extend(campaign_slurm::trials());
     Ok(trials)
 }
 

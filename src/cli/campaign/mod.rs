@@ -3,7 +3,7 @@
 //! - `flags`: every field of a campaign file as a flag. `folder`: where a campaign lies. `conduct`: from what is asked for to how experiments are made. `provenance`: what is recorded.
 //! - `plan`: the golden run, the reference run, the plan. `run`: carrying it out, from the start or from where it was left.
 //! - `progress`: what is told meanwhile. `table`: outcomes with intervals. `status`: how far it is.
-//! - `merge`: parts put together. `export`: for other tools. `report`, `compare`: what was found.
+//! - `merge`: parts put together. `export`: for other tools. `submit`: parts on a batch system. `report`, `compare`: what was found.
 
 mod compare;
 mod conduct;
@@ -17,6 +17,7 @@ mod provenance;
 mod report;
 mod run;
 mod status;
+mod submit;
 mod table;
 
 use std::path::PathBuf;
@@ -46,6 +47,7 @@ enum Command {
     Status(status::StatusArgs),
     Merge(merge::MergeArgs),
     Export(export::ExportArgs),
+    Submit(submit::SubmitArgs),
     Report(report::ReportArgs),
     Compare(compare::CompareArgs),
 }
@@ -67,6 +69,7 @@ pub(crate) fn run(args: &CampaignArgs) -> Result<u8, CliError> {
         Command::Status(args) => status::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Export(args) => export::run(args),
+        Command::Submit(args) => submit::run(args),
         Command::Report(args) => report::run(args),
         Command::Compare(args) => compare::run(args),
     }

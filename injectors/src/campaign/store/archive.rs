@@ -198,6 +198,20 @@ impl Archive {
         rows.and_then(Iterator::collect).map_err(self.failed())
     }
 
+    /// How many points of a part have to be run and have not been.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn left(&self, part: super::Part) -> Result<u64, StoreError> {
+        self.database
+            .query_row(
+                "SELECT count(*) FROM experiments WHERE outcome IS NULL AND leader IS NULL AND number % ?1 = ?2",
+                params![part.of, part.remainder],
+                |row| row.get(0),
+            )
+            .map_err(self.failed())
+    }
+
     /// The points that count, in the order of the plan.
     pub fn rows(&self) -> impl Iterator<Item = Result<Row, StoreError>> + '_ {
         let mut next = 0u64;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Archive, FILE, StoreError, file, open};
+use super::{Archive, FILE, StoreError, Work, file, open};
 
 /// What came of putting parts together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,34 @@ pub fn merge(folder: &Path, parts: &[impl AsRef<Path>]) -> Result<Merged, StoreE
     database.close().map_err(|(_, error)| failed()(error))?;
     std::fs::rename(file(partial.path()), &target).map_err(StoreError::io("write", &target))?;
     told(&Archive::open(folder)?)
+}
+
+/// Adds what parts of the campaign in `folder` have to what it has; `holder` is who does that.
+///
+/// # Errors
+/// If they are not parts of it, disagree with it, or another process works on it.
+pub fn gather(
+    folder: &Path,
+    parts: &[impl AsRef<Path>],
+    holder: &str,
+) -> Result<Merged, StoreError> {
+    let _work = Work::open(folder, holder)?;
+    let whole = Archive::open(folder)?;
+    let mut database = open(folder, true)?;
+    for part in parts {
+        let part = Archive::open(part.as_ref())?;
+        part.check_plan()?;
+        if let Some(what) = whole.provenance().differs(part.provenance()) {
+            return Err(StoreError::Merge(format!(
+                "{} is no part of {}: the {what} is another",
+                part.folder().display(),
+                folder.display()
+            )));
+        }
+        add(&mut database, &whole, &part)?;
+    }
+    drop(database);
+    told(&whole)
 }
 
 /// A copy of a campaign with the results that it has: also of one that is being worked on.

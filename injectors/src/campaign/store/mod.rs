@@ -28,7 +28,7 @@ pub(crate) use columns::opcode;
 pub use draft::Draft;
 pub use error::StoreError;
 pub use hold::{Hold, LOCK};
-pub use merge::{Merged, merge, split_off};
+pub use merge::{Merged, gather, merge, split_off};
 pub use provenance::{HashedFile, Host, Provenance};
 pub use work::{Part, Work};
 
