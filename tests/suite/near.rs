@@ -85,7 +85,7 @@ fn manner() -> Manner {
         finder: EngineName::Dbt,
         raw: false,
         dry_run: false,
-        window: 300,
+        window: 100,
         trace: None,
         // Those that hang are to take little time.
         patience: Patience {
