@@ -203,6 +203,98 @@ fn fates_are_those_of_experiments() {
     assert_eq!(wrong, [] as [String; 0]);
 }
 
+/// Address of a symbol of a program that lies where its file says.
+fn address(program: &Path, symbol: &str) -> u64 {
+    let output = Command::new("nm").arg(program).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.ends_with(&format!(" {symbol}")));
+    let (address, _) = line.unwrap().split_once(' ').unwrap();
+    u64::from_str_radix(address, 16).unwrap()
+}
+
+#[test]
+fn fates_of_memory_are_those_of_experiments() {
+    let store = tempfile::tempdir().unwrap();
+    let program = pruned(store.path());
+    let mut session = session(&program, &[], store.path());
+    let words = address(&program, "words");
+    let locations = Locations {
+        registers: Vec::new(),
+        memory: vec![(words, 20)],
+    };
+    let intervals = session.intervals(WINDOW, &locations).unwrap();
+    let points = covered(&intervals);
+    assert!(points.values().all(|&times| times == 1));
+    assert_eq!(points.len(), 37 * 20 * 8);
+    // The first eight bytes are overwritten; the next four are, and then added to; the last four are only written out.
+    let fates = |byte: u32| -> Vec<Fate> {
+        let of = |one: &&Interval| one.bits.has(8 * byte);
+        intervals.iter().filter(of).map(|one| one.fate).collect()
+    };
+    assert!(matches!(
+        fates(0)[..],
+        [Fate::Overwritten { index: 41 }, Fate::Read { .. }]
+    ));
+    assert!(matches!(
+        fates(8)[..],
+        [
+            Fate::Overwritten { index: 42 },
+            Fate::Read { index: 50, .. },
+            Fate::Read { .. }
+        ]
+    ));
+    assert!(matches!(fates(16)[..], [Fate::Read { .. }]));
+    let (runs, wrong) = brute_force(&mut session, &intervals, 61);
+    assert!(runs > 90, "{runs}");
+    assert_eq!(wrong, [] as [String; 0]);
+    let shared = Locations {
+        registers: Vec::new(),
+        memory: vec![(0x1000, 8)],
+    };
+    let refused = session.intervals(WINDOW, &shared).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "memory at 0x1000 is not mapped where the window begins"
+    );
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_refused_with_a_sentence() {
+    let store = tempfile::tempdir().unwrap();
+    let mut session = session(&pruned(store.path()), &[], store.path());
+    let mut refused = |from, to, registers: &[&str]| {
+        let window = Window {
+            thread: 0,
+            from,
+            to,
+        };
+        let locations = Locations {
+            registers: registers.iter().map(|&name| name.to_owned()).collect(),
+            memory: Vec::new(),
+        };
+        session
+            .intervals(window, &locations)
+            .unwrap_err()
+            .to_string()
+    };
+    for (sentence, part) in [
+        (refused(5, 5, &["rax"]), "is empty"),
+        (refused(0, 3_000_000, &["rax"]), "at most 2000000"),
+        (refused(500, 510, &["rax"]), "ends before the window begins"),
+        (refused(5, 500, &["rax"]), "ends at instruction"),
+        (refused(5, 9, &["rux"]), "'rux' is no register"),
+        (refused(5, 9, &["st0"]), "x87 registers move"),
+        (
+            refused(5, 9, &["rax", "al"]),
+            "al and rax have bits in common",
+        ),
+    ] {
+        assert!(sentence.contains(part), "{sentence}");
+    }
+}
+
 /// Real programs, and arguments for them; they read a file in the folder that they run in.
 const PROGRAMS: [(&str, &[&str]); 4] = [
     ("/usr/bin/gzip", &["-c", "input"]),
