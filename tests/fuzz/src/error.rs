@@ -20,4 +20,7 @@ pub enum Error {
     /// The child ended in the middle of a case.
     #[error("the child ended unexpectedly")]
     Ended,
+    /// The software processor could not be set up.
+    #[error("cannot set up the software processor: {0}")]
+    Soft(String),
 }

@@ -8,6 +8,7 @@ use crate::native::{self, End};
 use crate::random::Random;
 use crate::rows::Expected;
 use crate::runtime::{self, Mismatch, Mode};
+use crate::soft::Soft;
 use crate::start::{self, Roles};
 use fits_stats::protocol::Level;
 use iced_x86::Code;
@@ -45,15 +46,26 @@ impl Fuzzer {
     /// # Errors
     /// When the kernel refuses what the child needs.
     pub fn start() -> Result<Self, Error> {
+        Fuzzer::start_with(|_| true)
+    }
+
+    /// Starts a child, and finds out which of the `wanted` instructions this CPU has.
+    ///
+    /// # Errors
+    /// When the kernel refuses what the child needs.
+    pub fn start_with(wanted: impl Fn(Code) -> bool) -> Result<Self, Error> {
         let mut machine = Machine::start()?;
         let base = machine.state()?;
         let mut failure = None;
-        let codes = Codes::new(|code| match is_supported(&mut machine, code, &base) {
-            Ok(supported) => supported,
-            Err(error) => {
-                failure.get_or_insert(error);
-                false
-            }
+        let codes = Codes::new(|code| {
+            wanted(code)
+                && match is_supported(&mut machine, code, &base) {
+                    Ok(supported) => supported,
+                    Err(error) => {
+                        failure.get_or_insert(error);
+                        false
+                    }
+                }
         });
         machine.settle()?;
         match failure {
@@ -84,6 +96,31 @@ impl Fuzzer {
     #[must_use]
     pub fn make(&self, seed: u64) -> Case {
         Case::new(seed, &self.codes, &self.base)
+    }
+
+    /// Runs the case of that seed on the bare CPU and on the software processor: the first difference as text.
+    ///
+    /// # Errors
+    /// When the child can't be replaced, or the software processor can't be set up.
+    pub fn check_soft(&mut self, soft: &mut Soft, seed: u64) -> Result<Option<String>, Error> {
+        let case = self.make(seed);
+        let layout = case.layout();
+        self.totals.cases += 1;
+        let trace = match native::run(&mut self.machine, &layout) {
+            Ok(trace) => trace,
+            Err(_) => {
+                self.machine = Machine::start()?;
+                return Ok(None);
+            }
+        };
+        self.totals.instructions += trace.steps.len() as u64;
+        for step in &trace.steps {
+            self.retired[step.instruction.code() as usize] = true;
+        }
+        self.totals.faults += u64::from(matches!(&trace.end, End::Fault(..)));
+        let found = soft.compare(&layout, &trace)?;
+        self.totals.differences += u64::from(found.is_some());
+        Ok(found.map(|found| format!("seed {seed}: {found}")))
     }
 
     /// Runs the case of that seed.

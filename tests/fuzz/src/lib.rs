@@ -4,7 +4,8 @@
 //! child ([`machine`], [`child`]) and keeps the state after every instruction. [`runtime`] then executes it translated, in the same
 //! child: at both levels, in units of one instruction and in whole units, stopping after each unit or with
 //! everything linked; after each stop [`differ`] compares the whole state, and [`rows`] what the units recorded about their operands. [`fuzz`]
-//! drives all of this, and [`minimise`] makes a failing case short.
+//! drives all of this, and [`minimise`] makes a failing case short. [`soft`] gives the same sequences to the software processor of the
+//! virtual machine.
 
 pub mod accept;
 pub mod case;
@@ -23,4 +24,5 @@ pub mod random;
 pub mod report;
 pub mod rows;
 pub mod runtime;
+pub mod soft;
 pub mod start;

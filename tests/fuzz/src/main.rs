@@ -5,6 +5,7 @@ use fits_fuzz::error::Error;
 use fits_fuzz::fuzz::Fuzzer;
 use fits_fuzz::minimise::minimise;
 use fits_fuzz::report::render;
+use fits_fuzz::soft::{Soft, comparable};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,9 @@ struct Arguments {
     /// Show failing cases as they are, not with as few instructions as possible.
     #[arg(long)]
     whole: bool,
+    /// Run the cases on the software processor instead of translated: `step` compares after each instruction, `blocks` at the end.
+    #[arg(long, value_parser = ["step", "blocks"])]
+    soft: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -38,6 +42,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<bool, Error> {
     fits_tracer::process::CpuPlan::new().pin_tracer();
+    if let Some(how) = &arguments.soft {
+        return run_soft(arguments, how == "blocks");
+    }
     let mut fuzzer = Fuzzer::start()?;
     println!("{} encodings on this CPU", fuzzer.encodings());
     let begin = Instant::now();
@@ -60,6 +67,24 @@ fn run(arguments: &Arguments) -> Result<bool, Error> {
         if shown.elapsed() > Duration::from_secs(60) {
             shown = Instant::now();
             progress(&fuzzer, begin);
+        }
+    }
+    progress(&fuzzer, begin);
+    Ok(fuzzer.totals.differences == 0)
+}
+
+fn run_soft(arguments: &Arguments, whole: bool) -> Result<bool, Error> {
+    let mut fuzzer = Fuzzer::start_with(comparable)?;
+    let mut soft = Soft::new()?;
+    soft.whole = whole;
+    println!("{} encodings on this CPU", fuzzer.encodings());
+    let begin = Instant::now();
+    for seed in arguments.seed..arguments.seed.saturating_add(arguments.cases) {
+        if let Some(found) = fuzzer.check_soft(&mut soft, seed)? {
+            println!("{found}");
+            if fuzzer.totals.differences >= arguments.failures {
+                break;
+            }
         }
     }
     progress(&fuzzer, begin);

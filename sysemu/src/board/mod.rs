@@ -1,0 +1,4 @@
+//! Wiring: which chip is at which address, and which line leads where.
+
+pub mod console;
+pub mod pc;

@@ -1,0 +1,263 @@
+//! Decoded blocks, kept by physical address until their code is written.
+
+use crate::cpu::decode::{Full, decode};
+use crate::cpu::host::Stubs;
+use crate::cpu::op::Op;
+use crate::cpu::state::{CodeSize, Cpu, Stop};
+use crate::cpu::trap::{GP0, Trap};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction};
+use rustc_hash::FxHashMap;
+
+/// Instructions executed one after the other; only the last one can branch.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) ops: Box<[Op]>,
+}
+
+const LONGEST: usize = 64;
+const QUICK: usize = 1 << 15;
+const NONE: u32 = u32::MAX;
+
+/// All decoded code.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    blocks: Vec<Block>,
+    free: Vec<u32>,
+    known: FxHashMap<u64, u32>,
+    /// The same for what was used lately: key, number.
+    quick: Box<[(u64, u32)]>,
+    /// Keys by page.
+    pages: FxHashMap<u32, Vec<u64>>,
+    /// Single instructions that cross into another page, by both physical addresses.
+    crossing: FxHashMap<(u64, u64), u32>,
+    stubs: Stubs,
+}
+
+fn bits(size: CodeSize) -> u32 {
+    match size {
+        CodeSize::Bits16 => 16,
+        CodeSize::Bits32 => 32,
+        CodeSize::Bits64 => 64,
+    }
+}
+
+/// Physical address and mode in one number.
+fn key(physical: u64, size: CodeSize) -> u64 {
+    physical | (size as u64) << 56
+}
+
+fn slot(key: u64) -> usize {
+    (key ^ key >> 15 ^ key >> 50) as usize & (QUICK - 1)
+}
+
+impl Blocks {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Blocks {
+            blocks: Vec::new(),
+            free: Vec::new(),
+            known: FxHashMap::default(),
+            quick: vec![(0, NONE); QUICK].into_boxed_slice(),
+            pages: FxHashMap::default(),
+            crossing: FxHashMap::default(),
+            stubs: Stubs::new()?,
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self, number: u32) -> &Block {
+        &self.blocks[number as usize]
+    }
+
+    /// The block at `linear`, which is at `physical`.
+    #[inline(always)]
+    pub(crate) fn find(&mut self, cpu: &mut Cpu, linear: u64, physical: u64) -> Result<u32, Trap> {
+        let key = key(physical, cpu.code_size);
+        let (quick_key, number) = self.quick[slot(key)];
+        if quick_key == key && number != NONE {
+            return Ok(number);
+        }
+        self.find_slow(cpu, linear, physical, key)
+    }
+
+    #[inline(never)]
+    fn find_slow(
+        &mut self,
+        cpu: &mut Cpu,
+        linear: u64,
+        physical: u64,
+        key: u64,
+    ) -> Result<u32, Trap> {
+        if let Some(&number) = self.known.get(&key) {
+            self.quick[slot(key)] = (key, number);
+            return Ok(number);
+        }
+        if !cpu.ram.contains(physical & !0xfff, 4096) {
+            return Err(cpu.stop_with(Stop::Unimplemented {
+                rip: cpu.rip(),
+                bytes: Vec::new(),
+                what: format!("executing at physical address {physical:#x}, which is no memory"),
+            }));
+        }
+        let rest = 4096 - (physical & 0xfff);
+        for _ in 0..2 {
+            let bytes = cpu.ram.slice(physical, rest as usize);
+            match decode_block(bytes, cpu.code_size, &mut self.stubs) {
+                Ok(Decoded::Block(ops, length)) => {
+                    let number = self.insert(Block { ops });
+                    self.known.insert(key, number);
+                    self.quick[slot(key)] = (key, number);
+                    self.note(cpu, physical, length, key);
+                    return Ok(number);
+                }
+                Ok(Decoded::Crosses) => return self.find_crossing(cpu, linear, physical, rest),
+                Err(Full) => self.clear(cpu),
+            }
+        }
+        unreachable!("an empty arena has room for the stubs of one block")
+    }
+
+    /// One instruction that continues in the next page.
+    fn find_crossing(
+        &mut self,
+        cpu: &mut Cpu,
+        linear: u64,
+        physical: u64,
+        rest: u64,
+    ) -> Result<u32, Trap> {
+        let second = cpu.fetch_physical(linear.wrapping_add(rest))?;
+        let pair = (key(physical, cpu.code_size), second);
+        if let Some(&number) = self.crossing.get(&pair) {
+            return Ok(number);
+        }
+        let mut bytes = [0; 15];
+        let (left, right) = bytes.split_at_mut(rest as usize);
+        left.copy_from_slice(cpu.ram.slice(physical, left.len()));
+        if !cpu.ram.contains(second, right.len() as u64) {
+            return Err(GP0);
+        }
+        right.copy_from_slice(cpu.ram.slice(second, right.len()));
+        for _ in 0..2 {
+            match decode_one(&bytes, cpu.code_size, &mut self.stubs) {
+                Ok(Some(op)) => {
+                    let number = self.insert(Block {
+                        ops: Box::new([op]),
+                    });
+                    self.crossing.insert(pair, number);
+                    for (start, length) in [(physical, rest), (second, 15 - rest)] {
+                        if cpu.code.add(start, length) {
+                            cpu.tlb.protect(start);
+                        }
+                        self.pages.entry((start >> 12) as u32).or_default();
+                    }
+                    return Ok(number);
+                }
+                // Longer than 15 bytes.
+                Ok(None) => return Err(GP0),
+                Err(Full) => self.clear(cpu),
+            }
+        }
+        unreachable!("an empty arena has room for one stub")
+    }
+
+    fn insert(&mut self, block: Block) -> u32 {
+        if let Some(number) = self.free.pop() {
+            self.blocks[number as usize] = block;
+            return number;
+        }
+        self.blocks.push(block);
+        self.blocks.len() as u32 - 1
+    }
+
+    fn note(&mut self, cpu: &mut Cpu, physical: u64, length: u64, key: u64) {
+        if cpu.code.add(physical, length) {
+            cpu.tlb.protect(physical);
+        }
+        self.pages
+            .entry((physical >> 12) as u32)
+            .or_default()
+            .push(key);
+    }
+
+    /// Forgets what was decoded in pages whose code was written.
+    #[cold]
+    pub(crate) fn invalidate(&mut self, cpu: &mut Cpu) {
+        while let Some(page) = cpu.code.dirty.pop() {
+            for key in self.pages.remove(&page).unwrap_or_default() {
+                if let Some(number) = self.known.remove(&key) {
+                    self.free.push(number);
+                    self.quick[slot(key)] = (0, NONE);
+                }
+            }
+            self.crossing.retain(|&(first, second), number| {
+                let stays = (first >> 12) as u32 != page && (second >> 12) as u32 != page;
+                if !stays {
+                    self.free.push(*number);
+                }
+                stays
+            });
+        }
+    }
+
+    fn clear(&mut self, cpu: &mut Cpu) {
+        self.blocks.clear();
+        self.free.clear();
+        self.known.clear();
+        self.quick.fill((0, NONE));
+        self.pages.clear();
+        self.crossing.clear();
+        self.stubs.clear();
+        cpu.code.clear();
+        cpu.tlb.flush(true);
+    }
+}
+
+enum Decoded {
+    Block(Box<[Op]>, u64),
+    /// Not even one instruction fits into the page.
+    Crosses,
+}
+
+/// Decodes one instruction; none where it is too long.
+fn decode_one(bytes: &[u8], size: CodeSize, stubs: &mut Stubs) -> Result<Option<Op>, Full> {
+    let mut decoder = Decoder::with_ip(bits(size), bytes, 0, DecoderOptions::NONE);
+    let instruction = decoder.decode();
+    if decoder.last_error() == DecoderError::NoMoreBytes {
+        return Ok(None);
+    }
+    decode(&instruction, size, stubs).map(Some)
+}
+
+fn decode_block(bytes: &[u8], size: CodeSize, stubs: &mut Stubs) -> Result<Decoded, Full> {
+    let mut ops = Vec::new();
+    let mut at = 0;
+    while ops.len() < LONGEST && at < bytes.len() {
+        let rest = &bytes[at..bytes.len().min(at + 15)];
+        let mut decoder = Decoder::with_ip(bits(size), rest, 0, DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        let unfinished = decoder.last_error() == DecoderError::NoMoreBytes;
+        if unfinished && rest.len() < 15 {
+            break;
+        }
+        if unfinished || instruction.is_invalid() && instruction.len() >= 15 {
+            // Too long: the interpreter raises #GP through this operation.
+            let mut op = decode(&Instruction::default(), size, stubs)?;
+            op.run = |_, _| Err(GP0);
+            ops.push(op);
+            at += 15;
+            break;
+        }
+        ops.push(decode(&instruction, size, stubs)?);
+        at += instruction.len().max(1);
+        if ends_block(&instruction) {
+            break;
+        }
+    }
+    if ops.is_empty() {
+        return Ok(Decoded::Crosses);
+    }
+    Ok(Decoded::Block(ops.into_boxed_slice(), at as u64))
+}
+
+fn ends_block(instruction: &Instruction) -> bool {
+    instruction.is_invalid() || instruction.flow_control() != FlowControl::Next
+}

@@ -1,0 +1,273 @@
+//! The loop: devices, interrupts, blocks.
+
+use crate::bus::Bus;
+use crate::cpu::block::Blocks;
+use crate::cpu::flags::{IF, RF, TF};
+use crate::cpu::interrupt::Source;
+use crate::cpu::state::{Cpu, RIP, Stop};
+use crate::cpu::trap::{self, GP0, Trap};
+use crate::memory::Ram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// DR6: single step.
+const STEP: u64 = 1 << 14;
+
+/// The processor and what it has decoded.
+#[derive(Debug)]
+pub struct Processor {
+    /// Registers, memory, bus.
+    pub cpu: Cpu,
+    blocks: Blocks,
+    asked: Arc<AtomicBool>,
+}
+
+impl Processor {
+    /// A processor after reset.
+    ///
+    /// # Errors
+    /// When the host lacks AVX2, or refuses executable memory: a sentence.
+    pub fn new(ram: Ram, bus: Box<dyn Bus>) -> Result<Self, String> {
+        for (name, present) in [
+            ("avx2", is_x86_feature_detected!("avx2")),
+            ("bmi2", is_x86_feature_detected!("bmi2")),
+            ("fma", is_x86_feature_detected!("fma")),
+            ("adx", is_x86_feature_detected!("adx")),
+            ("aes", is_x86_feature_detected!("aes")),
+        ] {
+            if !present {
+                return Err(format!(
+                    "the software processor needs a host with {name}: vector instructions of the guest run on the host"
+                ));
+            }
+        }
+        let blocks =
+            Blocks::new().map_err(|error| format!("cannot map memory for stubs: {error}"))?;
+        Ok(Processor {
+            cpu: Cpu::new(ram, bus),
+            blocks,
+            asked: Arc::default(),
+        })
+    }
+
+    /// Setting this ends [`Processor::run`] soon, from any thread.
+    #[must_use]
+    pub fn stopper(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.asked)
+    }
+
+    /// Runs until something stops the machine, or `limit` instructions have retired in all.
+    pub fn run(&mut self, limit: u64) -> Stop {
+        let cpu = &mut self.cpu;
+        let mut next_event = 0;
+        let mut pending = false;
+        loop {
+            if let Some(stop) = cpu.stop.take() {
+                return self.describe(stop);
+            }
+            if cpu.block_limit == 0 || cpu.now() >= next_event {
+                if cpu.now() >= cpu.bus.next_event() {
+                    let now = cpu.now();
+                    cpu.bus.advance(now);
+                }
+                if self.asked.load(Ordering::Relaxed) {
+                    return Stop::Asked;
+                }
+                if let Some(stop) = cpu.bus.take_stop() {
+                    return stop;
+                }
+                next_event = cpu.bus.next_event();
+                pending = cpu.bus.interrupt_pending();
+                cpu.block_limit = 1;
+            }
+            if pending && cpu.rflags & IF != 0 && !cpu.shadow {
+                let now = cpu.now();
+                if let Some(vector) = cpu.bus.acknowledge(now) {
+                    interrupt(cpu, vector);
+                }
+                cpu.block_limit = 0;
+                continue;
+            }
+            if cpu.halted {
+                if cpu.rflags & IF == 0 {
+                    return Stop::Halted;
+                }
+                if next_event == u64::MAX {
+                    return Stop::Halted;
+                }
+                if self.asked.load(Ordering::Relaxed) {
+                    return Stop::Asked;
+                }
+                cpu.bus.idle();
+                cpu.idle += next_event.saturating_sub(cpu.now());
+                cpu.block_limit = 0;
+                continue;
+            }
+            if cpu.retired >= limit {
+                return Stop::Limit;
+            }
+            let budget = (limit - cpu.retired).min(next_event - cpu.now().min(next_event));
+            let stepping = cpu.rflags & (TF | RF) != 0 || cpu.dr[7] & 0xff != 0;
+            if stepping || cpu.shadow {
+                cpu.shadow = false;
+                step(cpu, &mut self.blocks, stepping);
+            } else {
+                block(cpu, &mut self.blocks, budget.max(1) as usize);
+            }
+            if !cpu.code.dirty.is_empty() {
+                self.blocks.invalidate(cpu);
+            }
+        }
+    }
+
+    /// Adds the bytes of the instruction to a stop because of it.
+    fn describe(&mut self, stop: Stop) -> Stop {
+        let Stop::Unimplemented { what, .. } = stop else {
+            return stop;
+        };
+        let rip = self.cpu.rip();
+        let mut bytes = Vec::new();
+        for offset in 0..15 {
+            let linear = self.cpu.linear_rip().wrapping_add(offset);
+            match self.cpu.fetch_physical(linear) {
+                Ok(physical) if self.cpu.ram.contains(physical, 1) => {
+                    bytes.push(self.cpu.ram.read::<u8>(physical));
+                }
+                _ => break,
+            }
+        }
+        Stop::Unimplemented { rip, bytes, what }
+    }
+}
+
+fn interrupt(cpu: &mut Cpu, vector: u8) {
+    if let Err(trap) = cpu.deliver(vector, None, Source::External) {
+        cpu.raise(trap);
+    }
+}
+
+/// Finds the block to execute.
+#[inline(always)]
+fn locate(cpu: &mut Cpu, blocks: &mut Blocks) -> Result<u32, Trap> {
+    let linear = cpu.linear_rip();
+    if cpu.segmented && cpu.rip() > u64::from(cpu.seg[crate::cpu::state::CS].limit) {
+        return Err(GP0);
+    }
+    let physical = cpu.fetch_physical(linear)?;
+    blocks.find(cpu, linear, physical)
+}
+
+/// Executes a block, at most `budget` instructions of it.
+#[inline(always)]
+fn block(cpu: &mut Cpu, blocks: &mut Blocks, budget: usize) {
+    let number = match locate(cpu, blocks) {
+        Ok(number) => number,
+        Err(trap) => return cpu.raise(trap),
+    };
+    let ops = &blocks.get(number).ops;
+    cpu.block_limit = budget.min(ops.len());
+    for (index, op) in ops.iter().enumerate() {
+        if index >= cpu.block_limit {
+            break;
+        }
+        let rip = cpu.ctx.regs[RIP];
+        cpu.ctx.regs[RIP] = rip.wrapping_add(u64::from(op.len));
+        match (op.run)(cpu, op) {
+            Ok(()) => cpu.retired += 1,
+            Err(trap) => {
+                cpu.ctx.regs[RIP] = rip;
+                cpu.block_limit = 0;
+                cpu.raise(trap);
+                break;
+            }
+        }
+    }
+}
+
+/// Executes one instruction with everything that debugging asks for.
+fn step(cpu: &mut Cpu, blocks: &mut Blocks, debugging: bool) {
+    let number = match locate(cpu, blocks) {
+        Ok(number) => number,
+        Err(trap) => return cpu.raise(trap),
+    };
+    cpu.block_limit = 1;
+    if debugging && cpu.rflags & RF == 0 {
+        let hit = cpu.instruction_breakpoints();
+        if hit != 0 {
+            cpu.dr[6] = cpu.dr[6] & !0xf | hit;
+            cpu.raise(Trap::plain(trap::DB));
+            return;
+        }
+    }
+    cpu.pending_debug = if cpu.rflags & TF != 0 { STEP } else { 0 };
+    let resume = cpu.rflags & RF;
+    let op = &blocks.get(number).ops[0];
+    let rip = cpu.ctx.regs[RIP];
+    cpu.ctx.regs[RIP] = rip.wrapping_add(u64::from(op.len));
+    match (op.run)(cpu, op) {
+        Ok(()) => {
+            cpu.retired += 1;
+            // What IRET has just set is for the next instruction.
+            if resume != 0 && !is_return(op) {
+                cpu.rflags &= !RF;
+            }
+            let pending = std::mem::take(&mut cpu.pending_debug);
+            if pending != 0 {
+                cpu.dr[6] = cpu.dr[6] & !0xf | pending;
+                cpu.raise(Trap::plain(trap::DB));
+            }
+        }
+        Err(trap) => {
+            cpu.pending_debug = 0;
+            cpu.ctx.regs[RIP] = rip;
+            cpu.raise(trap);
+        }
+    }
+    cpu.block_limit = 0;
+}
+
+fn is_return(op: &crate::cpu::op::Op) -> bool {
+    std::ptr::fn_addr_eq(
+        op.run,
+        crate::cpu::ops::system::iret as crate::cpu::op::Handler,
+    )
+}
+
+impl Processor {
+    /// Writes physical memory from outside (a loader, a test): code that was decoded there is forgotten.
+    ///
+    /// # Errors
+    /// When it is not all RAM: a sentence.
+    pub fn write_physical(&mut self, address: u64, bytes: &[u8]) -> Result<(), String> {
+        if !self.cpu.ram.contains(address, bytes.len() as u64) {
+            return Err(format!(
+                "{} bytes at physical address {address:#x} do not fit into guest memory",
+                bytes.len()
+            ));
+        }
+        let mut at = address;
+        for piece in pieces(address, bytes) {
+            self.cpu
+                .ram
+                .slice_mut(at, piece.len())
+                .copy_from_slice(piece);
+            self.cpu.note_write(at, piece.len() as u64);
+            at += piece.len() as u64;
+        }
+        self.blocks.invalidate(&mut self.cpu);
+        Ok(())
+    }
+
+    /// To be called after segments, privilege or control registers were set from outside.
+    pub fn refresh(&mut self) {
+        self.cpu.tlb.flush(true);
+        self.cpu.update_mode();
+    }
+}
+
+/// The bytes in pieces that do not cross pages.
+fn pieces(address: u64, bytes: &[u8]) -> Vec<&[u8]> {
+    let first = (4096 - (address & 0xfff) as usize).min(bytes.len());
+    let (head, tail) = bytes.split_at(first);
+    std::iter::once(head).chain(tail.chunks(4096)).collect()
+}

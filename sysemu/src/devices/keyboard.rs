@@ -1,0 +1,69 @@
+//! The i8042 keyboard controller, without keyboard or mouse: it answers its self-tests, and resets the machine.
+
+/// The controller.
+#[derive(Clone, Debug)]
+pub struct Keyboard {
+    command_byte: u8,
+    awaited: u8,
+    output: Option<u8>,
+    output_port: u8,
+}
+
+impl Default for Keyboard {
+    fn default() -> Self {
+        Keyboard {
+            command_byte: 0x30,
+            awaited: 0,
+            output: None,
+            output_port: 3,
+        }
+    }
+}
+
+impl Keyboard {
+    /// Port 0x60.
+    pub fn read_data(&mut self) -> u8 {
+        self.output.take().unwrap_or(0)
+    }
+
+    /// Port 0x64: system flag, unlocked, output full.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        0x14 | u8::from(self.output.is_some())
+    }
+
+    /// Port 0x64: true where the machine is to be reset.
+    pub fn command(&mut self, value: u8) -> bool {
+        self.awaited = 0;
+        match value {
+            0x20 => self.output = Some(self.command_byte),
+            0x60 | 0xd1 | 0xd2 | 0xd3 | 0xd4 => self.awaited = value,
+            0xa7 => self.command_byte |= 0x20,
+            0xa8 => self.command_byte &= !0x20,
+            // The auxiliary and the keyboard interface: nothing there answers.
+            0xa9 => self.output = Some(1),
+            0xaa => self.output = Some(0x55),
+            0xab => self.output = Some(1),
+            0xad => self.command_byte |= 0x10,
+            0xae => self.command_byte &= !0x10,
+            0xd0 => self.output = Some(self.output_port),
+            0xf0..=0xff => return value & 1 == 0,
+            _ => {}
+        }
+        false
+    }
+
+    /// Port 0x60: true where the machine is to be reset.
+    pub fn write_data(&mut self, value: u8) -> bool {
+        match std::mem::take(&mut self.awaited) {
+            0x60 => self.command_byte = value,
+            0xd1 => {
+                self.output_port = value;
+                return value & 1 == 0;
+            }
+            0xd2 | 0xd3 => self.output = Some(value),
+            _ => {}
+        }
+        false
+    }
+}
