@@ -15,6 +15,7 @@ use fits_tracer::backend::{Backend, BackendError, Ended, Outcome, RunOptions};
 use fits_tracer::golden::PtraceBackend;
 use fits_tracer::process::{Command, CpuPlan, Environment, Stdio};
 
+use super::program::ProgramArgs;
 use super::progress::ProgressLine;
 use super::record::{OutputMark, hash_file, standard_input};
 use super::{CliError, verify};
@@ -55,12 +56,8 @@ pub(crate) struct GoldenArgs {
     /// Say nothing unless something fails: no summary, no progress
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// The program: a path, or a name that is looked up in PATH
-    #[arg(value_name = "PROG", value_hint = clap::ValueHint::CommandName)]
-    pub(crate) program: OsString,
-    /// Its arguments
-    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true, value_hint = clap::ValueHint::CommandWithArguments)]
-    pub(crate) arguments: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) program: ProgramArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -93,7 +90,7 @@ impl GoldenArgs {
     pub(crate) fn folder(&self) -> PathBuf {
         self.out
             .clone()
-            .unwrap_or_else(|| default_folder(&self.program))
+            .unwrap_or_else(|| default_folder(self.program.program()))
     }
 
     fn environment(&self) -> Environment {
@@ -140,7 +137,7 @@ pub(crate) fn execute(
     out: &Path,
     stdio: [Stdio; 3],
 ) -> Result<(Outcome, String), CliError> {
-    let mut command = Command::new(&args.program).args(&args.arguments);
+    let mut command = Command::new(args.program.program()).args(args.program.arguments());
     for (number, stream) in stdio.into_iter().enumerate() {
         command = command.stdio(number, stream);
     }
@@ -151,7 +148,7 @@ pub(crate) fn execute(
         cpus: CpuPlan::new(),
         progress: Arc::default(),
     };
-    let words = std::iter::once(&args.program).chain(&args.arguments);
+    let words = args.program.words().iter();
     let words: Vec<String> = words
         .map(|text| text.to_string_lossy().into_owned())
         .collect();

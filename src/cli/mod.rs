@@ -7,6 +7,7 @@ mod experiments;
 mod generate;
 mod golden;
 mod inject;
+mod program;
 mod progress;
 mod record;
 mod report;

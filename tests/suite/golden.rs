@@ -23,6 +23,47 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
+fn flags_after_the_program_are_the_program_s() {
+    let folder = tempfile::tempdir().unwrap();
+    for words in [
+        &["golden", "--quiet", "--out", "g", "gzip", "--version"][..],
+        &["golden", "--quiet", "--out", "h", "sort", "--help"],
+        &[
+            "inject",
+            "--at",
+            "5",
+            "--reg",
+            "rax",
+            "--bit",
+            "1",
+            "--dry-run",
+            "gzip",
+            "--quiet",
+            "--version",
+        ],
+    ] {
+        let output = fits(folder.path(), words);
+        let told = text(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{words:?}: {told}{}",
+            text(&output.stderr)
+        );
+        assert!(
+            !told.contains("fits-golden") && !told.contains("fits golden"),
+            "{words:?}: {told}"
+        );
+    }
+    for name in ["g", "h"] {
+        GoldenFolder::open(&folder.path().join(name)).unwrap();
+    }
+    // Before it they are those of fits, and unknown ones are said to be unknown.
+    let output = fits(folder.path(), &["golden", "--nonsense", "gzip"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("unexpected argument '--nonsense'"));
+}
+
+#[test]
 fn the_program_s_streams_and_exit_status_are_its_own() {
     for backend in BACKENDS {
         let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,5 @@
 //! What can be typed after `fits inject`.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -10,6 +9,7 @@ use fits_injectors::experiment::session::Isolate;
 use super::shorthand::Shorthand;
 use crate::cli::experiments::conduct::Conduct;
 use crate::cli::golden::BackendChoice;
+use crate::cli::program::ProgramArgs;
 use crate::exit_code;
 
 /// Inject faults into a program and say what becomes of it
@@ -134,12 +134,8 @@ pub(crate) struct InjectArgs {
     #[arg(long, help_heading = "Results")]
     pub(crate) exit_code: bool,
 
-    /// The program: a path, or a name that is looked up in PATH
-    #[arg(value_name = "PROG", value_hint = clap::ValueHint::CommandName)]
-    pub(crate) program: OsString,
-    /// Its arguments
-    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true, value_hint = clap::ValueHint::CommandWithArguments)]
-    pub(crate) arguments: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) program: ProgramArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -166,8 +162,8 @@ impl InjectArgs {
     /// What was typed about how experiments are made and judged.
     pub(crate) fn conduct(&self) -> Conduct {
         Conduct {
-            program: self.program.clone(),
-            arguments: self.arguments.clone(),
+            program: self.program.program().clone(),
+            arguments: self.program.arguments().to_vec(),
             backend: self.backend,
             single_step: self.single_step,
             raw_environment: self.raw_environment,
