@@ -1,11 +1,6 @@
 //! The software processor of the virtual machine: a sequence step by step in user mode under page tables of ours, compared with the
 //! bare CPU's trace after every instruction. An exception goes through a real descriptor table to a handler that halts.
 
-#![expect(
-    clippy::precedence,
-    reason = "descriptors and page-table entries are made by shifting"
-)]
-
 use crate::case::Layout;
 use crate::differ::difference;
 use crate::error::Error;
