@@ -39,6 +39,11 @@ pub(crate) const CANNOT_RUN: u8 = 126;
 /// The program was not found.
 pub(crate) const NOT_FOUND: u8 = 127;
 
+/// `fits vm`: the guest crashed its processor, or used what it does not implement.
+pub(crate) const GUEST_FAILED: u8 = 120;
+/// `fits vm`: stopped by `--timeout` or `--max-instructions` (as `timeout` does).
+pub(crate) const TIMED_OUT: u8 = 124;
+
 /// The exit status of a program that `signal` ended.
 pub(crate) fn signaled(signal: i32) -> u8 {
     128u8.saturating_add(u8::try_from(signal).unwrap_or(u8::MAX))
@@ -78,3 +83,13 @@ Exit status:
   125  fits failed, or the fault-free run is no reference
   126  the program was found but cannot be run
   127  the program was not found";
+
+/// The table for `fits vm --help`.
+pub(crate) const VM_TABLE: &str = "\
+Exit status:
+  0    the guest switched itself off, restarted, or halted
+  N    the guest wrote N to the debug exit port (0x501)
+  2    the command line is wrong, or memory is too small
+  120  the guest's processor shut down, or met an instruction that is not implemented
+  124  stopped by --timeout or --max-instructions
+  126  the kernel or initrd cannot be read, or is no kernel";

@@ -64,6 +64,8 @@ pub(crate) enum CliError {
     Export(#[from] ExportError),
     #[error(transparent)]
     Report(#[from] ReportError),
+    #[error("{0}")]
+    Kernel(String),
     #[error("the program cannot be run twice for --verify: {0}")]
     NotTwice(String),
 }
@@ -110,7 +112,7 @@ impl CliError {
             | Self::Report(ReportError::Empty(_)) => exit_code::USAGE,
             Self::Report(ReportError::Golden(_)) => exit_code::NOT_GOLDEN,
             Self::Usage(_) | Self::Session(SessionError::Wrong(_)) => exit_code::USAGE,
-            Self::Session(SessionError::CannotRun(_)) => exit_code::CANNOT_RUN,
+            Self::Session(SessionError::CannotRun(_)) | Self::Kernel(_) => exit_code::CANNOT_RUN,
             Self::Session(SessionError::NotReproducible(_)) => exit_code::NOT_REPRODUCIBLE,
             _ => exit_code::FAILED,
         }

@@ -12,6 +12,7 @@ mod progress;
 mod record;
 mod report;
 mod verify;
+mod vm;
 mod worker;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +36,7 @@ enum Command {
     // Boxed: it has many more flags than the others.
     Inject(Box<inject::InjectArgs>),
     Campaign(campaign::CampaignArgs),
+    Vm(vm::VmArgs),
     Compare(compare::CompareArgs),
     Report(report::ReportArgs),
     Completions(generate::CompletionsArgs),
@@ -49,6 +51,7 @@ pub(crate) fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Golden(args) => golden::run(&args),
         Command::Inject(args) => inject::run(&args),
         Command::Campaign(args) => campaign::run(&args),
+        Command::Vm(args) => vm::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Completions(args) => generate::completions(&args),

@@ -11,3 +11,4 @@ mod inject_statistics;
 mod prune;
 mod robust;
 mod stats_process;
+mod vm;
