@@ -1,8 +1,8 @@
 //! The software processor: an interpreter over cached decoded blocks.
 //!
-//! [`run`] is the loop; [`block`] keeps decoded code, [`decode`] makes it, [`ops`] execute it, with the host's processor doing
-//! arithmetic ([`host`]). [`access`], [`mmu`] and [`tlb`] are memory as programs see it; [`segment`], [`interrupt`], [`control`], [`msr`] and
-//! [`cpuid`] the system side.
+//! `run` is the loop; `block` keeps decoded code, `decode` makes it, `ops` execute it, with the host's processor doing
+//! arithmetic (`host`). `access`, `mmu` and `tlb` are memory as programs see it; `segment`, `interrupt`, `control`, `msr` and
+//! `cpuid` the system side.
 
 mod access;
 mod block;

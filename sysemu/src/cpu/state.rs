@@ -19,7 +19,7 @@ pub(crate) const HIGH: u8 = 20;
 #[repr(C, align(64))]
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// General registers in encoding order, [`ZERO`], [`RIP`].
+    /// General registers in encoding order, one that is always 0, [`RIP`].
     pub regs: [u64; 32],
     /// Status flags as `lahf; seto al` gives them: see [`crate::cpu::flags`].
     pub status: u16,
