@@ -327,7 +327,8 @@ fn so_it_is_with_signals() {
 
 #[test]
 fn so_it_is_with_threads() {
-    moments_agree(&guest("exact_threads"), &[], 12, State::own);
+    // The child of the run before may still have its number.
+    moments_agree(&guest("exact_threads"), &["timed"], 12, State::own);
 }
 
 #[test]
