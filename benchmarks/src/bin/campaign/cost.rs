@@ -56,7 +56,7 @@ pub(crate) fn table(
         "## Cost of an experiment, {jobs} jobs\n\n\
          In native executions: processor time of everything that `fits campaign` starts, and wall time, each for one experiment over the same of a native run (median of five \
          just before). *plan*: golden run, reference run, drawing, finding moments, looking ahead, for one experiment. *all*: with the plan.\n\n\
-         | program | native | campaign | experiments | of them run | plan, processor | run, processor | all, processor | all, wall |\n|---|---|---|---|---|---|---|---|---|\n"
+         | program | native | campaign | experiments | of them run | hangs | plan, processor | run, processor | all, processor | all, wall |\n|---|---|---|---|---|---|---|---|---|---|\n"
     );
     let size = arguments.cost_size;
     for program in programs {
@@ -76,7 +76,9 @@ pub(crate) fn table(
                 let run = fits.carry_out(&folder)?;
                 let rows = fits.rows(&folder)?;
                 let ran = rows.iter().filter(|row| row["known"] == "run").count();
-                let row = line(program, kind, native, plan, run, rows.len(), ran);
+                let hangs = rows.iter().filter(|row| row["outcome"] == "hang").count();
+                let counts = [rows.len(), ran, hangs];
+                let row = line(program, kind, native, [plan, run], counts);
                 eprint!("{row}");
                 text.push_str(&row);
             }
@@ -90,14 +92,12 @@ fn line(
     program: &Program,
     kind: &Kind,
     native: Time,
-    plan: Time,
-    run: Time,
-    experiments: usize,
-    ran: usize,
+    [plan, run]: [Time; 2],
+    [experiments, ran, hangs]: [usize; 3],
 ) -> String {
     let each = |seconds: f64, native: f64| seconds / experiments as f64 / native;
     format!(
-        "| {} | {:.3} s | {} | {experiments} | {ran} | {:.3} | {:.3} | {:.3} | {:.3} |\n",
+        "| {} | {:.3} s | {} | {experiments} | {ran} | {hangs} | {:.3} | {:.3} | {:.3} | {:.3} |\n",
         program.name,
         native.wall,
         kind.title,

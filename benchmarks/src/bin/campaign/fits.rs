@@ -95,12 +95,16 @@ impl Fits {
     }
 }
 
-/// The head of a campaign file: program and arguments, and further lines.
+/// A run hangs after three times the fault-free one, as in the field's reference experiment, and a fifth of a second: hangs cost the
+/// most by far.
+const LIMITS: &str = "[limits]\nhang-factor = 3\nhang-floor = 0.2\n";
+
+/// A campaign file: program and arguments, further lines, limits.
 pub(crate) fn campaign_file(executable: &str, arguments: &[String], further: &str) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let arguments: Vec<String> = arguments.iter().map(|argument| quoted(argument)).collect();
     format!(
-        "program = {}\narguments = [{}]\n{further}",
+        "program = {}\narguments = [{}]\n{further}{LIMITS}",
         quoted(executable),
         arguments.join(", ")
     )
