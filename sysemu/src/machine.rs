@@ -25,8 +25,8 @@ impl Machine {
     /// When the host lacks what is needed, or the kernel cannot be started.
     pub fn boot(memory: u64, console: Console, boot: &Boot) -> Result<Self, BootError> {
         let ram = Ram::new(memory).map_err(BootError::Memory)?;
-        let mut processor =
-            Processor::new(ram, Box::new(Pc::new(console))).map_err(BootError::Memory)?;
+        let board = Pc::new(console, ram.dma());
+        let mut processor = Processor::new(ram, Box::new(board)).map_err(BootError::Memory)?;
         prepare(&mut processor, boot)?;
         Ok(Machine { processor })
     }

@@ -1,13 +1,16 @@
-//! The serial port: vm-superio's 16550, with its interrupt as a flag that the board looks at, and input from a source that may be empty.
+//! The serial port: vm-superio's 16550, with input from a source that may be empty. Offsets are those of its registers.
 
-use std::cell::Cell;
 use std::io::Write;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use vm_superio::serial::NoEvents;
 use vm_superio::{Serial, Trigger};
+
+use crate::devices::device::{Context, Device, read_bytes, write_bytes};
+use crate::devices::lines::Line;
 
 /// Where what the guest reads comes from.
 #[derive(Debug)]
@@ -22,12 +25,12 @@ pub enum Input {
 
 /// The interrupt output.
 #[derive(Clone, Debug, Default)]
-struct Flag(Rc<Cell<bool>>);
+struct Flag(Arc<AtomicBool>);
 
 impl Trigger for Flag {
     type E = std::convert::Infallible;
     fn trigger(&self) -> Result<(), Self::E> {
-        self.0.set(true);
+        self.0.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -40,6 +43,9 @@ pub struct Console {
     /// Taken from the source, not yet in the port's queue.
     waiting: Vec<u8>,
     failed: bool,
+    line: Option<Line>,
+    /// When it next looks for input.
+    look_at: Option<u64>,
 }
 
 impl std::fmt::Debug for Console {
@@ -61,26 +67,26 @@ impl Console {
         Console {
             serial: Serial::new(flag.clone(), output),
             flag,
+            look_at: (!matches!(input, Input::None)).then_some(PERIOD),
             input,
             waiting: Vec::new(),
             failed: false,
+            line: None,
         }
     }
 
-    /// Whether the interrupt was raised since the last time.
-    pub fn take_interrupt(&mut self) -> bool {
-        self.flag.0.replace(false)
+    /// The same, connected to an interrupt line.
+    #[must_use]
+    pub fn wired(self, line: Line) -> Self {
+        Console {
+            line: Some(line),
+            ..self
+        }
     }
 
-    /// Reads a register.
-    pub fn read(&mut self, offset: u8) -> u8 {
-        self.serial.read(offset)
-    }
-
-    /// Writes a register; what it prints may fail to be written.
-    pub fn write(&mut self, offset: u8, value: u8) {
-        if self.serial.write(offset, value).is_err() {
-            self.failed = true;
+    fn interrupt(&mut self, context: &mut Context) {
+        if let (true, Some(line)) = (self.flag.0.swap(false, Ordering::Relaxed), self.line) {
+            context.lines.pulse(line);
         }
     }
 
@@ -90,9 +96,8 @@ impl Console {
         self.failed
     }
 
-    /// When it next looks for input.
-    #[must_use]
-    pub fn next_event(&self, now: u64) -> Option<u64> {
+    /// When it should look for input after `now`.
+    fn next_look(&self, now: u64) -> Option<u64> {
         let more = match &self.input {
             Input::None => false,
             Input::Fixed(bytes) => !bytes.is_empty(),
@@ -101,8 +106,7 @@ impl Console {
         (more || !self.waiting.is_empty()).then(|| (now / PERIOD + 1) * PERIOD)
     }
 
-    /// Looks for input.
-    pub fn advance(&mut self) {
+    fn look(&mut self) {
         if self.waiting.is_empty() {
             match &mut self.input {
                 Input::None => {}
@@ -115,18 +119,6 @@ impl Console {
             }
         }
         self.feed();
-    }
-
-    /// The machine has nothing to do: waits a little for live input rather than let virtual time race.
-    pub fn idle(&mut self) {
-        let Input::Live(source) = &self.input else {
-            return;
-        };
-        match source.recv_timeout(Duration::from_millis(1)) {
-            Ok(bytes) => self.waiting.extend(bytes),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => self.input = Input::None,
-        }
     }
 
     /// The guest must have switched its receiver on, or the bytes would be lost in its probing of the port.
@@ -148,11 +140,54 @@ impl Console {
             self.failed = true;
         }
     }
+}
 
-    /// Writes out what is buffered.
-    pub fn flush(&mut self) {
+impl Device for Console {
+    fn read(&mut self, context: &mut Context, offset: u64, data: &mut [u8]) {
+        read_bytes(offset, data, |at| self.serial.read(at as u8));
+        self.interrupt(context);
+    }
+
+    fn write(&mut self, context: &mut Context, offset: u64, data: &[u8]) {
+        write_bytes(offset, data, |at, value| {
+            if self.serial.write(at as u8, value).is_err() {
+                self.failed = true;
+            }
+        });
+        self.interrupt(context);
+    }
+
+    fn next_event(&self) -> Option<u64> {
+        self.look_at
+    }
+
+    fn advance(&mut self, context: &mut Context) {
+        self.look();
+        self.look_at = self.next_look(context.now);
+        self.interrupt(context);
+    }
+
+    fn reset(&mut self, _: &mut Context) {
+        for (register, value) in [(3, 0), (1, 0), (4, 0)] {
+            // Switching interrupts off prints nothing.
+            let _ = self.serial.write(register, value);
+        }
+    }
+
+    fn flush(&mut self) {
         if self.serial.writer_mut().flush().is_err() {
             self.failed = true;
+        }
+    }
+
+    fn wait(&mut self) {
+        let Input::Live(source) = &self.input else {
+            return;
+        };
+        match source.recv_timeout(Duration::from_millis(1)) {
+            Ok(bytes) => self.waiting.extend(bytes),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => self.input = Input::None,
         }
     }
 }

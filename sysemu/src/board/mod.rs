@@ -1,4 +1,5 @@
 //! Wiring: which chip is at which address, and which line leads where.
 
 pub mod console;
+pub mod map;
 pub mod pc;

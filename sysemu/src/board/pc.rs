@@ -1,30 +1,38 @@
 //! A PC with one processor: interrupt controllers, timers, clock, serial port, power management, host bridge.
 //!
-//! | ports | what |
-//! |---|---|
-//! | 0x20, 0xa0, 0x4d0 | interrupt controllers |
-//! | 0x40, 0x61 | timer |
-//! | 0x60, 0x64 | keyboard controller |
-//! | 0x70 | clock and CMOS |
-//! | 0x3f8 | serial port, line 4 |
-//! | 0x600 | power management, line 9 |
-//! | 0xcf8 | PCI configuration |
-//! | 0xcf9, 0x92 | reset |
-//! | 0x501 | debug exit |
+//! | ports | name | what |
+//! |---|---|---|
+//! | 0x20, 0xa0, 0x4d0 | `pic` | interrupt controllers |
+//! | 0x40, 0x61 | `pit` | timer, line 0 |
+//! | 0x60, 0x64 | `keyboard` | keyboard controller |
+//! | 0x70 | `rtc` | clock and CMOS |
+//! | 0x92 | `port92` | reset |
+//! | 0x3f8 | `serial0` | serial port, line 4 |
+//! | 0x501 | `debug-exit` | debug exit |
+//! | 0x600 | `power` | power management, line 9 |
+//! | 0xcf8 | `pci` | PCI configuration, reset |
 //!
-//! Everything else reads all ones, and writes to it are dropped.
+//! In memory: `ioapic` and `lapic`. Everything else reads all ones, and writes to it are dropped.
+
+use std::ops::Range;
 
 use crate::board::console::Console;
+use crate::board::map::Map;
 use crate::bus::Bus;
 use crate::cpu::Stop;
+use crate::devices::device::{Context, Device, number};
+use crate::devices::exit::DebugExit;
 use crate::devices::ioapic::IoApic;
 use crate::devices::keyboard::Keyboard;
 use crate::devices::lapic::Lapic;
+use crate::devices::lines::Line;
 use crate::devices::pci::Pci;
 use crate::devices::pic::Pics;
 use crate::devices::pit::Pit;
+use crate::devices::port92::Port92;
 use crate::devices::power::Power;
 use crate::devices::rtc::Rtc;
+use crate::memory::Dma;
 
 /// Where the I/O APIC lies.
 pub const IOAPIC: u64 = 0xfec0_0000;
@@ -37,63 +45,316 @@ pub const DEBUG_EXIT: u16 = 0x501;
 
 const TIMER_LINE: u8 = 0;
 const SERIAL_LINE: u8 = 4;
+const FPU_LINE: u8 = 13;
+
+/// Which of the two address spaces of the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// Ports.
+    Ports,
+    /// Physical memory that is no RAM.
+    Memory,
+}
+
+/// A place of a device: its first byte is register `offset`.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// In which space.
+    pub space: Space,
+    /// Which addresses.
+    pub range: Range<u64>,
+    /// The offset of the first one.
+    pub offset: u64,
+}
+
+impl Place {
+    /// Ports.
+    #[must_use]
+    pub fn ports(range: Range<u16>, offset: u64) -> Self {
+        Place {
+            space: Space::Ports,
+            range: range.start.into()..range.end.into(),
+            offset,
+        }
+    }
+
+    /// Memory.
+    #[must_use]
+    pub fn memory(range: Range<u64>) -> Self {
+        Place {
+            space: Space::Memory,
+            range,
+            offset: 0,
+        }
+    }
+}
+
+/// Why a device cannot be attached.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AttachError {
+    /// Names are unique.
+    #[error("there is a device \"{0}\" already")]
+    Name(String),
+    /// Places are not shared.
+    #[error("device \"{name}\" cannot have {range:#x?} of {space:?}: it is empty or in use")]
+    Place {
+        /// The device.
+        name: String,
+        /// The space.
+        space: Space,
+        /// What it wants.
+        range: Range<u64>,
+    },
+}
+
+/// Who answers. Interrupt controllers are the board's own: the processor talks to them, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Lapic,
+    IoApic,
+    Pics,
+    Attached(usize),
+}
+
+#[derive(Debug)]
+struct Attached {
+    name: String,
+    device: Box<dyn Device>,
+    due: Option<u64>,
+}
 
 /// The board.
 #[derive(Debug)]
 pub struct Pc {
+    context: Context,
     lapic: Lapic,
     ioapic: IoApic,
     pics: Pics,
-    pit: Pit,
-    rtc: Rtc,
-    keyboard: Keyboard,
-    pci: Pci,
-    power: Power,
-    console: Console,
-    /// When the console next looks for input.
-    console_at: Option<u64>,
-    stop: Option<Stop>,
+    attached: Vec<Attached>,
+    ports: Map<Target>,
+    memory: Map<Target>,
+    fpu_line: Line,
+    /// The earliest event of all devices.
+    next_event: u64,
 }
 
 impl Pc {
-    /// A board after power-on.
+    /// A board after power-on, whose devices reach RAM through `dma`.
+    ///
+    /// # Panics
+    /// Never: its devices do not overlap.
     #[must_use]
-    pub fn new(console: Console) -> Self {
-        let console_at = console.next_event(0);
-        Pc {
+    pub fn new(console: Console, dma: Dma) -> Self {
+        let mut context = Context::new(dma);
+        let pit = Pit::new(context.lines.connect(TIMER_LINE));
+        let console = console.wired(context.lines.connect(SERIAL_LINE));
+        let mut pc = Pc {
+            fpu_line: context.lines.connect(FPU_LINE),
+            context,
             lapic: Lapic::default(),
             ioapic: IoApic::default(),
             pics: Pics::default(),
-            pit: Pit::default(),
-            rtc: Rtc::default(),
-            keyboard: Keyboard::default(),
-            pci: Pci::default(),
-            power: Power::default(),
-            console,
-            console_at,
-            stop: None,
+            attached: Vec::new(),
+            ports: Map::default(),
+            memory: Map::default(),
+            next_event: u64::MAX,
+        };
+        let ports = Place::ports;
+        let page = |start| Place::memory(start..start + 0x1000);
+        let places = [
+            (Target::Lapic, page(LAPIC)),
+            (Target::IoApic, page(IOAPIC)),
+            (Target::Pics, ports(0x20..0x22, 0)),
+            (Target::Pics, ports(0xa0..0xa2, 2)),
+            (Target::Pics, ports(0x4d0..0x4d2, 4)),
+        ];
+        for (target, place) in places {
+            pc.place("", target, place).expect("the board is empty");
+        }
+        let devices: [(&str, Box<dyn Device>, Vec<Place>); 8] = [
+            (
+                "pit",
+                Box::new(pit),
+                vec![ports(0x40..0x44, 0), ports(0x61..0x62, 4)],
+            ),
+            (
+                "keyboard",
+                Box::new(Keyboard::default()),
+                vec![ports(0x60..0x61, 0), ports(0x64..0x65, 1)],
+            ),
+            ("rtc", Box::new(Rtc::default()), vec![ports(0x70..0x72, 0)]),
+            ("port92", Box::new(Port92), vec![ports(0x92..0x93, 0)]),
+            ("serial0", Box::new(console), vec![ports(0x3f8..0x400, 0)]),
+            (
+                "debug-exit",
+                Box::new(DebugExit),
+                vec![ports(DEBUG_EXIT..DEBUG_EXIT + 4, 0)],
+            ),
+            (
+                "power",
+                Box::new(Power::default()),
+                vec![ports(POWER..POWER + 0x10, 0)],
+            ),
+            (
+                "pci",
+                Box::new(Pci::default()),
+                vec![ports(0xcf8..0xd00, 0)],
+            ),
+        ];
+        for (name, device, places) in devices {
+            pc.attach(name, device, places)
+                .expect("the board's own devices do not overlap");
+        }
+        pc
+    }
+
+    /// Adds a device.
+    ///
+    /// # Errors
+    /// When its name or one of its places is taken.
+    pub fn attach(
+        &mut self,
+        name: &str,
+        device: Box<dyn Device>,
+        places: Vec<Place>,
+    ) -> Result<(), AttachError> {
+        if self.names().any(|taken| taken == name) {
+            return Err(AttachError::Name(name.to_owned()));
+        }
+        let target = Target::Attached(self.attached.len());
+        for place in places {
+            self.place(name, target, place)?;
+        }
+        self.attached.push(Attached {
+            name: name.to_owned(),
+            due: device.next_event(),
+            device,
+        });
+        self.plan();
+        Ok(())
+    }
+
+    fn place(&mut self, name: &str, target: Target, place: Place) -> Result<(), AttachError> {
+        let map = match place.space {
+            Space::Ports => &mut self.ports,
+            Space::Memory => &mut self.memory,
+        };
+        map.insert(place.range.clone(), target, place.offset)
+            .map_err(|_| AttachError::Place {
+                name: name.to_owned(),
+                space: place.space,
+                range: place.range,
+            })
+    }
+
+    /// The names of all devices.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        ["lapic", "ioapic", "pic"]
+            .into_iter()
+            .chain(self.attached.iter().map(|attached| attached.name.as_str()))
+    }
+
+    /// The device of that name, and what it acts with.
+    pub fn device(&mut self, name: &str) -> Option<(&mut dyn Device, &mut Context)> {
+        let target = match name {
+            "lapic" => Target::Lapic,
+            "ioapic" => Target::IoApic,
+            "pic" => Target::Pics,
+            _ => Target::Attached(
+                self.attached
+                    .iter()
+                    .position(|attached| attached.name == name)?,
+            ),
+        };
+        Some(self.split(target))
+    }
+
+    fn split(&mut self, target: Target) -> (&mut dyn Device, &mut Context) {
+        let device: &mut dyn Device = match target {
+            Target::Lapic => &mut self.lapic,
+            Target::IoApic => &mut self.ioapic,
+            Target::Pics => &mut self.pics,
+            Target::Attached(index) => &mut *self.attached[index].device,
+        };
+        (device, &mut self.context)
+    }
+
+    /// Who answers for all of these bytes.
+    fn find(&self, space: Space, address: u64, length: usize) -> Option<(Target, u64)> {
+        let map = match space {
+            Space::Ports => &self.ports,
+            Space::Memory => &self.memory,
+        };
+        map.find(address, length as u64)
+            .filter(|(target, _)| *target != Target::Lapic || self.lapic.enabled())
+    }
+
+    fn read(&mut self, now: u64, space: Space, address: u64, data: &mut [u8]) {
+        self.context.now = now;
+        if let Some((target, offset)) = self.find(space, address, data.len()) {
+            let (device, context) = self.split(target);
+            device.read(context, offset, data);
+            self.acted(target);
+        } else if data.len() > 1 {
+            // Several devices, or none.
+            for (at, byte) in (address..).zip(data.chunks_mut(1)) {
+                self.read(now, space, at, byte);
+            }
+        } else {
+            data.fill(0xff);
         }
     }
 
-    /// An edge on an interrupt line: both kinds of controllers see it.
-    fn pulse(&mut self, line: u8) {
-        // The timer's line is at another pin.
-        let pin = if line == TIMER_LINE { 2 } else { line };
-        self.pics.set_line(line, true);
-        self.ioapic.set_line(pin.into(), true);
-        self.pics.set_line(line, false);
-        self.ioapic.set_line(pin.into(), false);
-        self.route();
+    fn write(&mut self, now: u64, space: Space, address: u64, data: &[u8]) {
+        self.context.now = now;
+        if let Some((target, offset)) = self.find(space, address, data.len()) {
+            let (device, context) = self.split(target);
+            device.write(context, offset, data);
+            self.acted(target);
+        } else if data.len() > 1 {
+            for (at, byte) in (address..).zip(data.chunks(1)) {
+                self.write(now, space, at, byte);
+            }
+        }
     }
 
-    /// Carries messages between the APICs.
-    fn route(&mut self) {
-        for message in self.ioapic.take_messages() {
-            self.lapic.accept(message);
+    /// A device has acted: its next event and its lines may have changed.
+    fn acted(&mut self, target: Target) {
+        if let Target::Attached(index) = target {
+            let attached = &mut self.attached[index];
+            attached.due = attached.device.next_event();
         }
+        self.plan();
+        self.settle();
+    }
+
+    fn plan(&mut self) {
+        self.next_event = self
+            .attached
+            .iter()
+            .map(|attached| attached.due)
+            .chain([self.lapic.next_event()])
+            .flatten()
+            .min()
+            .unwrap_or(u64::MAX);
+    }
+
+    /// Lets interrupt controllers see what has changed on the lines: both kinds are connected to each.
+    fn settle(&mut self) {
+        for (line, active) in self.context.lines.take_changes() {
+            // The timer's line is at another pin.
+            let pin = if line == TIMER_LINE { 2 } else { line };
+            self.pics.set_line(line, active);
+            self.ioapic.set_line(pin.into(), active);
+        }
+        self.carry_messages();
         for vector in self.lapic.take_ended() {
             self.ioapic.end(vector);
         }
+        self.carry_messages();
+    }
+
+    fn carry_messages(&mut self) {
         for message in self.ioapic.take_messages() {
             self.lapic.accept(message);
         }
@@ -102,107 +363,31 @@ impl Pc {
     fn external_passes(&self) -> bool {
         self.lapic.passes_external() || self.ioapic.passes_external()
     }
-
-    fn serial_interrupt(&mut self) {
-        if self.console.take_interrupt() {
-            self.pulse(SERIAL_LINE);
-        }
-    }
-
-    fn byte_in(&mut self, now: u64, port: u16) -> u8 {
-        match port {
-            0x20 | 0x21 => self.pics.read(0, (port & 1) as u8),
-            0xa0 | 0xa1 => self.pics.read(1, (port & 1) as u8),
-            0x4d0 | 0x4d1 => self.pics.levels(usize::from(port & 1)),
-            0x40..=0x43 => self.pit.read(now, (port - 0x40) as u8),
-            0x60 => self.keyboard.read_data(),
-            0x61 => self.pit.gate(now),
-            0x64 => self.keyboard.status(),
-            0x71 => self.rtc.read(now),
-            // A20 is always on.
-            0x92 => 2,
-            0x3f8..=0x3ff => {
-                let value = self.console.read((port - 0x3f8) as u8);
-                self.serial_interrupt();
-                value
-            }
-            _ => 0xff,
-        }
-    }
-
-    fn byte_out(&mut self, now: u64, port: u16, value: u8) {
-        match port {
-            0x20 | 0x21 => self.pics.write(0, (port & 1) as u8, value),
-            0xa0 | 0xa1 => self.pics.write(1, (port & 1) as u8, value),
-            0x4d0 | 0x4d1 => self.pics.set_levels(usize::from(port & 1), value),
-            0x40..=0x43 => self.pit.write(now, (port - 0x40) as u8, value),
-            0x61 => self.pit.set_gate(now, value),
-            0x60 if self.keyboard.write_data(value) => self.stop = Some(Stop::Reset),
-            0x64 if self.keyboard.command(value) => self.stop = Some(Stop::Reset),
-            0x70 => self.rtc.select(value),
-            0x71 => self.rtc.write(value),
-            0x92 if value & 1 != 0 => self.stop = Some(Stop::Reset),
-            0xcf9 if value & 4 != 0 => self.stop = Some(Stop::Reset),
-            0x3f8..=0x3ff => {
-                self.console.write((port - 0x3f8) as u8, value);
-                self.serial_interrupt();
-            }
-            _ => {}
-        }
-    }
 }
 
 impl Bus for Pc {
     fn port_in(&mut self, now: u64, port: u16, size: u8) -> u32 {
-        match port {
-            0xcf8..=0xcff if port != 0xcf9 => self.pci.read(port - 0xcf8, size),
-            0x600..=0x60f => self.power.read(now, port - POWER, size),
-            _ => (0..u16::from(size)).fold(0, |value, offset| {
-                let byte = self.byte_in(now, port.wrapping_add(offset));
-                value | u32::from(byte) << (8 * offset)
-            }),
-        }
+        let mut data = [0; 4];
+        let data = &mut data[..usize::from(size)];
+        self.read(now, Space::Ports, port.into(), data);
+        number(data) as u32
     }
 
     fn port_out(&mut self, now: u64, port: u16, size: u8, value: u32) {
-        match port {
-            DEBUG_EXIT => self.stop = Some(Stop::DebugExit(value)),
-            0xcf8..=0xcff if port != 0xcf9 => self.pci.write(port - 0xcf8, size, value),
-            0x600..=0x60f => {
-                if self.power.write(port - POWER, size, value) {
-                    self.stop = Some(Stop::PowerOff);
-                }
-            }
-            _ => {
-                for offset in 0..u16::from(size) {
-                    let byte = (value >> (8 * offset)) as u8;
-                    self.byte_out(now, port.wrapping_add(offset), byte);
-                }
-            }
-        }
+        let data = &value.to_le_bytes()[..usize::from(size)];
+        self.write(now, Space::Ports, port.into(), data);
     }
 
     fn mmio_read(&mut self, now: u64, address: u64, size: u8) -> u64 {
-        let value = match address & !0xfff {
-            LAPIC if self.lapic.enabled() => self.lapic.read(now, address & 0xfff),
-            IOAPIC => self.ioapic.read(address & 0xfff),
-            _ => return u64::MAX >> (64 - 8 * u32::from(size)),
-        };
-        u64::from(value)
+        let mut data = [0; 8];
+        let data = &mut data[..usize::from(size)];
+        self.read(now, Space::Memory, address, data);
+        number(data)
     }
 
-    fn mmio_write(&mut self, now: u64, address: u64, _: u8, value: u64) {
-        match address & !0xfff {
-            LAPIC if self.lapic.enabled() => {
-                self.lapic.write(now, address & 0xfff, value as u32);
-                self.route();
-            }
-            IOAPIC => {
-                self.ioapic.write(address & 0xfff, value as u32);
-                self.route();
-            }
-            _ => {}
-        }
+    fn mmio_write(&mut self, now: u64, address: u64, size: u8, value: u64) {
+        let data = &value.to_le_bytes()[..usize::from(size)];
+        self.write(now, Space::Memory, address, data);
     }
 
     fn interrupt_pending(&self) -> bool {
@@ -217,38 +402,35 @@ impl Bus for Pc {
     }
 
     fn advance(&mut self, now: u64) {
-        if self.pit.advance(now) {
-            self.pulse(TIMER_LINE);
+        self.context.now = now;
+        for attached in &mut self.attached {
+            if attached.due.is_some_and(|at| at <= now) {
+                attached.device.advance(&mut self.context);
+                attached.due = attached.device.next_event();
+            }
         }
-        self.lapic.advance(now);
-        if self.console_at.is_some_and(|at| at <= now) {
-            self.console.advance();
-            self.console_at = self.console.next_event(now);
-            self.serial_interrupt();
-        }
+        self.lapic.advance(&mut self.context);
+        self.plan();
+        self.settle();
     }
 
     fn next_event(&self) -> u64 {
-        [
-            self.pit.next_event(),
-            self.lapic.next_event(),
-            self.console_at,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or(u64::MAX)
+        self.next_event
     }
 
     fn idle(&mut self) {
-        self.console.flush();
-        self.console.idle();
+        for attached in &mut self.attached {
+            attached.device.flush();
+            attached.device.wait();
+        }
     }
 
     fn take_stop(&mut self) -> Option<Stop> {
-        let stop = self.stop.take();
+        let stop = self.context.stop.take();
         if stop.is_some() {
-            self.console.flush();
+            for attached in &mut self.attached {
+                attached.device.flush();
+            }
         }
         stop
     }
@@ -270,7 +452,8 @@ impl Bus for Pc {
     }
 
     fn fpu_error(&mut self) {
-        self.pulse(13);
+        self.context.lines.pulse(self.fpu_line);
+        self.settle();
     }
 
     fn as_any(&mut self) -> &mut dyn std::any::Any {

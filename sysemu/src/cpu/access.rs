@@ -252,7 +252,9 @@ impl Cpu {
         }
         self.block_limit = 0;
         let now = self.now();
-        self.bus.mmio_read(now, address, size)
+        let value = self.bus.mmio_read(now, address, size);
+        self.note_devices();
+        value
     }
 
     /// Writes physical memory or a device.
@@ -270,6 +272,7 @@ impl Cpu {
         self.block_limit = 0;
         let now = self.now();
         self.bus.mmio_write(now, address, size, value);
+        self.note_devices();
     }
 
     /// Reads system structures (descriptor tables, task state): supervisor, whatever the privilege.

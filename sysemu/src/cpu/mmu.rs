@@ -243,7 +243,9 @@ impl Cpu {
             (true, false) => u64::from(self.ram.read::<u32>(address)),
             (false, _) => {
                 let now = self.now();
-                self.bus.mmio_read(now, address, if wide { 8 } else { 4 })
+                let entry = self.bus.mmio_read(now, address, if wide { 8 } else { 4 });
+                self.note_devices();
+                entry
             }
         }
     }
@@ -261,6 +263,18 @@ impl Cpu {
     pub(crate) fn note_write(&mut self, physical: u64, length: u64) {
         if self.code.has_code(physical) && self.code.written(physical, length) {
             self.block_limit = 0;
+        }
+    }
+
+    /// To be called after a device may have acted: code where it wrote to RAM is forgotten.
+    pub(crate) fn note_devices(&mut self) {
+        for (start, length) in self.ram.take_written() {
+            let mut at = start;
+            while at < start + length {
+                let end = ((at | 0xfff) + 1).min(start + length);
+                self.note_write(at, end - at);
+                at = end;
+            }
         }
     }
 

@@ -69,6 +69,10 @@ impl Processor {
                 if cpu.now() >= cpu.bus.next_event() {
                     let now = cpu.now();
                     cpu.bus.advance(now);
+                    cpu.note_devices();
+                    if !cpu.code.dirty.is_empty() {
+                        self.blocks.invalidate(cpu);
+                    }
                 }
                 if self.asked.load(Ordering::Relaxed) {
                     return Stop::Asked;

@@ -1,4 +1,10 @@
 //! The I/O APIC (82093AA, version 0x20 with an EOI register): 24 pins, each with an entry that says which interrupt to send.
+//!
+//! Offsets are those of its page.
+
+use serde::{Deserialize, Serialize};
+
+use crate::devices::device::{Context, Device, number, put};
 
 /// Pins.
 pub const PINS: usize = 24;
@@ -8,7 +14,7 @@ const LEVEL: u64 = 1 << 15;
 const REMOTE: u64 = 1 << 14;
 
 /// A message to a local APIC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Vector.
     pub vector: u8,
@@ -19,7 +25,7 @@ pub struct Message {
 }
 
 /// The chip.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IoApic {
     select: u8,
     id: u32,
@@ -90,9 +96,7 @@ impl IoApic {
         }
     }
 
-    /// Reads at an offset of its page.
-    #[must_use]
-    pub fn read(&self, offset: u64) -> u32 {
+    fn register(&self, offset: u64) -> u32 {
         match offset {
             0 => self.select.into(),
             0x10 => match self.select {
@@ -108,8 +112,7 @@ impl IoApic {
         }
     }
 
-    /// Writes at an offset of its page.
-    pub fn write(&mut self, offset: u64, value: u32) {
+    fn set_register(&mut self, offset: u64, value: u32) {
         match (offset, self.select) {
             (0, _) => self.select = value as u8,
             (0x10, 0) => self.id = value & 0x0f00_0000,
@@ -136,5 +139,67 @@ impl IoApic {
         if entry & LEVEL != 0 {
             self.service_level(pin);
         }
+    }
+}
+
+impl Device for IoApic {
+    fn read(&mut self, _: &mut Context, offset: u64, data: &mut [u8]) {
+        put(data, self.register(offset).into());
+    }
+
+    fn write(&mut self, _: &mut Context, offset: u64, data: &[u8]) {
+        self.set_register(offset, number(data) as u32);
+    }
+
+    fn reset(&mut self, _: &mut Context) {
+        *self = IoApic {
+            lines: self.lines,
+            ..IoApic::default()
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(chip: &mut IoApic, pin: u64, entry: u64) {
+        for half in 0..2 {
+            chip.set_register(0, (0x10 + 2 * pin + half) as u32);
+            chip.set_register(0x10, (entry >> (32 * half)) as u32);
+        }
+    }
+
+    #[test]
+    fn an_edge_sends_once_and_a_level_again_after_its_end() {
+        let mut chip = IoApic::default();
+        program(&mut chip, 4, 0x34);
+        program(&mut chip, 16, 0x50 | LEVEL);
+        chip.set_line(4, true);
+        chip.set_line(4, true);
+        chip.set_line(16, true);
+        let vectors = |chip: &mut IoApic| {
+            chip.take_messages()
+                .iter()
+                .map(|m| m.vector)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(vectors(&mut chip), [0x34, 0x50]);
+        chip.end(0x50);
+        assert_eq!(vectors(&mut chip), [0x50], "the line is still active");
+        chip.set_line(16, false);
+        chip.end(0x50);
+        assert_eq!(vectors(&mut chip), [0_u8; 0]);
+    }
+
+    #[test]
+    fn a_masked_level_is_sent_when_it_is_unmasked() {
+        let mut chip = IoApic::default();
+        chip.set_line(16, true);
+        assert!(chip.take_messages().is_empty());
+        program(&mut chip, 16, 0x50 | LEVEL);
+        assert_eq!(chip.take_messages().len(), 1);
+        chip.set_register(0, 0x30);
+        assert_eq!(chip.register(0x10) & REMOTE as u32, REMOTE as u32);
     }
 }

@@ -1,7 +1,17 @@
 //! The i8042 keyboard controller, without keyboard or mouse: it answers its self-tests, and resets the machine.
+//!
+//! | offset | register |
+//! |---|---|
+//! | 0 | data (port 0x60) |
+//! | 1 | status and command (port 0x64) |
+
+use serde::{Deserialize, Serialize};
+
+use crate::cpu::Stop;
+use crate::devices::device::{Context, Device, read_bytes, write_bytes};
 
 /// The controller.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Keyboard {
     command_byte: u8,
     awaited: u8,
@@ -65,5 +75,48 @@ impl Keyboard {
             _ => {}
         }
         false
+    }
+}
+
+impl Device for Keyboard {
+    fn read(&mut self, _: &mut Context, offset: u64, data: &mut [u8]) {
+        read_bytes(offset, data, |at| match at {
+            0 => self.read_data(),
+            _ => self.status(),
+        });
+    }
+
+    fn write(&mut self, context: &mut Context, offset: u64, data: &[u8]) {
+        write_bytes(offset, data, |at, value| {
+            let reset = match at {
+                0 => self.write_data(value),
+                _ => self.command(value),
+            };
+            if reset {
+                context.stop = Some(Stop::Reset);
+            }
+        });
+    }
+
+    fn reset(&mut self, _: &mut Context) {
+        *self = Keyboard::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::device::tests::{bench, read, write};
+
+    #[test]
+    fn it_answers_its_self_test_and_resets_the_machine() {
+        let (_ram, mut context) = bench();
+        let mut keyboard = Keyboard::default();
+        write(&mut keyboard, &mut context, 1, 1, 0xaa);
+        assert_eq!(read(&mut keyboard, &mut context, 1, 1) & 1, 1);
+        assert_eq!(read(&mut keyboard, &mut context, 0, 1), 0x55);
+        assert_eq!(read(&mut keyboard, &mut context, 1, 1) & 1, 0);
+        write(&mut keyboard, &mut context, 1, 1, 0xfe);
+        assert_eq!(context.stop, Some(Stop::Reset));
     }
 }

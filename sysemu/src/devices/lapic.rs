@@ -1,6 +1,11 @@
 //! The local APIC: priorities, acceptance, end of interrupt, and its timer.
+//!
+//! Offsets are those of its page.
+
+use serde::{Deserialize, Serialize};
 
 use crate::cpu::cpuid::CRYSTAL_HZ;
+use crate::devices::device::{Context, Device, number, put};
 use crate::devices::ioapic::Message;
 
 const MASKED: u32 = 1 << 16;
@@ -8,7 +13,7 @@ const MASKED: u32 = 1 << 16;
 const TICK: u64 = 1_000_000_000 / CRYSTAL_HZ as u64;
 
 /// 256 bits.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Bits([u32; 8]);
 
 impl Bits {
@@ -33,7 +38,7 @@ impl Bits {
 }
 
 /// The chip.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Lapic {
     /// The base-address register: address and the global enable.
     base: u64,
@@ -210,15 +215,12 @@ impl Lapic {
         }
     }
 
-    /// When the timer next expires.
-    #[must_use]
-    pub fn next_event(&self) -> Option<u64> {
+    fn expiry(&self) -> Option<u64> {
         self.started.map(|started| started + self.period())
     }
 
-    /// Lets the timer expire.
-    pub fn advance(&mut self, now: u64) {
-        let Some(at) = self.next_event().filter(|&at| at <= now) else {
+    fn expire(&mut self, now: u64) {
+        let Some(at) = self.expiry().filter(|&at| at <= now) else {
             return;
         };
         self.started = self.periodic().then_some(if self.period() == 0 {
@@ -236,9 +238,7 @@ impl Lapic {
         }
     }
 
-    /// Reads at an offset of its page.
-    #[must_use]
-    pub fn read(&self, now: u64, offset: u64) -> u32 {
+    fn register(&self, now: u64, offset: u64) -> u32 {
         let word = (offset >> 4 & 7) as usize;
         match offset & 0xff0 {
             0x20 => self.id,
@@ -263,8 +263,7 @@ impl Lapic {
         }
     }
 
-    /// Writes at an offset of its page.
-    pub fn write(&mut self, now: u64, offset: u64, value: u32) {
+    fn set_register(&mut self, now: u64, offset: u64, value: u32) {
         match offset & 0xff0 {
             0x20 => self.id = value & 0xff00_0000,
             0x80 => self.priority = value & 0xff,
@@ -329,5 +328,86 @@ impl Lapic {
     /// A non-maskable interrupt has arrived.
     pub fn take_nmi(&mut self) -> bool {
         std::mem::take(&mut self.nmi)
+    }
+}
+
+impl Device for Lapic {
+    fn read(&mut self, context: &mut Context, offset: u64, data: &mut [u8]) {
+        put(data, self.register(context.now, offset).into());
+    }
+
+    fn write(&mut self, context: &mut Context, offset: u64, data: &[u8]) {
+        self.set_register(context.now, offset, number(data) as u32);
+    }
+
+    fn next_event(&self) -> Option<u64> {
+        self.expiry()
+    }
+
+    fn advance(&mut self, context: &mut Context) {
+        self.expire(context.now);
+    }
+
+    fn reset(&mut self, _: &mut Context) {
+        *self = Lapic::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::device::tests::{bench, read, write};
+
+    fn enabled() -> Lapic {
+        let mut chip = Lapic::default();
+        chip.set_register(0, 0xf0, 0x1ff);
+        chip
+    }
+
+    fn fixed(vector: u8, level: bool) -> Message {
+        Message {
+            vector,
+            mode: 0,
+            level,
+        }
+    }
+
+    #[test]
+    fn the_higher_class_interrupts_the_lower() {
+        let mut chip = enabled();
+        chip.accept(fixed(0x41, false));
+        assert_eq!(chip.acknowledge(), Some(0x41));
+        chip.accept(fixed(0x4f, false));
+        assert_eq!(chip.pending(), None, "of the same class");
+        chip.accept(fixed(0x51, true));
+        assert_eq!(chip.acknowledge(), Some(0x51));
+        chip.set_register(0, 0xb0, 0);
+        assert_eq!(
+            chip.take_ended(),
+            [0x51],
+            "level-triggered: the I/O APIC is told"
+        );
+        chip.set_register(0, 0xb0, 0);
+        assert!(chip.take_ended().is_empty());
+        chip.set_task_priority(4);
+        assert_eq!(chip.pending(), None, "task priority");
+        chip.set_task_priority(3);
+        assert_eq!(chip.acknowledge(), Some(0x4f));
+    }
+
+    #[test]
+    fn the_timer_counts_and_repeats() {
+        let (_ram, mut context) = bench();
+        let mut chip = enabled();
+        write(&mut chip, &mut context, 0x3e0, 4, 0xb);
+        write(&mut chip, &mut context, 0x320, 4, 0x2_0030);
+        write(&mut chip, &mut context, 0x380, 4, 100);
+        context.now = 30 * TICK;
+        assert_eq!(read(&mut chip, &mut context, 0x390, 4), 70);
+        assert_eq!(chip.next_event(), Some(100 * TICK));
+        context.now = 250 * TICK;
+        chip.advance(&mut context);
+        assert_eq!(chip.acknowledge(), Some(0x30));
+        assert_eq!(chip.next_event(), Some(300 * TICK));
     }
 }

@@ -1,7 +1,17 @@
 //! The two 8259 interrupt controllers, cascaded as on every PC.
+//!
+//! | offset | register |
+//! |---|---|
+//! | 0, 1 | first controller: command, data |
+//! | 2, 3 | second controller |
+//! | 4, 5 | edge or level, of each |
+
+use serde::{Deserialize, Serialize};
+
+use crate::devices::device::{Context, Device, read_bytes, write_bytes};
 
 /// One controller.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Chip {
     requests: u8,
     in_service: u8,
@@ -149,7 +159,7 @@ impl Chip {
 }
 
 /// Both controllers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pics([Chip; 2]);
 
 impl Default for Pics {
@@ -236,5 +246,94 @@ impl Pics {
     /// Sets them; timer, keyboard, cascade, clock and x87 stay edge-triggered.
     pub fn set_levels(&mut self, chip: usize, value: u8) {
         self.0[chip].level = value & if chip == 0 { 0xf8 } else { 0xde };
+    }
+}
+
+impl Device for Pics {
+    fn read(&mut self, _: &mut Context, offset: u64, data: &mut [u8]) {
+        read_bytes(offset, data, |at| {
+            let (chip, register) = ((at >> 1) as usize, (at & 1) as u8);
+            match at {
+                0..4 => Pics::read(self, chip, register),
+                _ => self.levels(usize::from(register)),
+            }
+        });
+    }
+
+    fn write(&mut self, _: &mut Context, offset: u64, data: &[u8]) {
+        write_bytes(offset, data, |at, value| {
+            let (chip, register) = ((at >> 1) as usize, (at & 1) as u8);
+            match at {
+                0..4 => Pics::write(self, chip, register, value),
+                _ => self.set_levels(usize::from(register), value),
+            }
+        });
+    }
+
+    fn reset(&mut self, _: &mut Context) {
+        *self = Pics::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Linux does: vectors from 0x30 and 0x38 on, nothing masked.
+    fn initialised() -> Pics {
+        let mut pics = Pics::default();
+        for (chip, base, wiring) in [(0, 0x30, 4), (1, 0x38, 2)] {
+            pics.write(chip, 0, 0x11);
+            pics.write(chip, 1, base);
+            pics.write(chip, 1, wiring);
+            pics.write(chip, 1, 1);
+            pics.write(chip, 1, 0);
+        }
+        pics
+    }
+
+    #[test]
+    fn an_edge_is_remembered_and_served_once() {
+        let mut pics = initialised();
+        pics.set_line(4, true);
+        pics.set_line(4, false);
+        assert!(pics.pending());
+        assert_eq!(pics.acknowledge(), 0x34);
+        assert!(!pics.pending());
+        pics.set_line(3, true);
+        assert!(pics.pending(), "a higher priority interrupts");
+        assert_eq!(pics.acknowledge(), 0x33);
+        pics.write(0, 0, 0x20);
+        pics.write(0, 0, 0x20);
+        pics.set_line(3, true);
+        assert!(!pics.pending(), "no new edge");
+    }
+
+    #[test]
+    fn the_second_controller_comes_through_the_first() {
+        let mut pics = initialised();
+        pics.set_line(14, true);
+        assert_eq!(pics.acknowledge(), 0x3e);
+        pics.write(1, 0, 0x0b);
+        assert_eq!(pics.read(1, 0), 0x40, "in service");
+        pics.write(0, 0, 0x0b);
+        assert_eq!(pics.read(0, 0), 4);
+        pics.write(1, 0, 0x20);
+        pics.write(0, 0, 0x20);
+        assert!(!pics.pending());
+    }
+
+    #[test]
+    fn a_level_asks_again_until_it_is_gone() {
+        let mut pics = initialised();
+        pics.set_levels(1, 0x08);
+        pics.set_line(11, true);
+        assert_eq!(pics.acknowledge(), 0x3b);
+        pics.write(1, 0, 0x20);
+        pics.write(0, 0, 0x20);
+        assert!(pics.pending());
+        pics.set_line(11, false);
+        assert!(!pics.pending());
+        assert_eq!(pics.acknowledge(), 0x37, "spurious");
     }
 }

@@ -1,4 +1,14 @@
 //! The 8254 timer, with the gate and speaker bits of port 0x61. All counting is computed from the time.
+//!
+//! | offset | register |
+//! |---|---|
+//! | 0 to 3 | counters and control word |
+//! | 4 | gate and speaker (port 0x61) |
+
+use serde::{Deserialize, Serialize};
+
+use crate::devices::device::{Context, Device, read_bytes, write_bytes};
+use crate::devices::lines::Line;
 
 /// Its frequency.
 pub const HZ: u64 = 1_193_182;
@@ -14,7 +24,7 @@ fn time_of(tick: u64) -> u64 {
     (u128::from(tick) * SECOND).div_ceil(u128::from(HZ)) as u64
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Channel {
     mode: u8,
     /// Low byte, high byte, both: as in the control word.
@@ -133,15 +143,18 @@ impl Channel {
 }
 
 /// The timer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pit {
     channels: [Channel; 3],
     speaker: bool,
     fired: u64,
+    line: Line,
 }
 
-impl Default for Pit {
-    fn default() -> Self {
+impl Pit {
+    /// A timer after power-on; counter 0 pulses the line.
+    #[must_use]
+    pub fn new(line: Line) -> Self {
         let channel = Channel {
             idle: true,
             gate: true,
@@ -160,13 +173,12 @@ impl Default for Pit {
             ],
             speaker: false,
             fired: 0,
+            line,
         }
     }
-}
 
-impl Pit {
     /// Reads one of its four ports.
-    pub fn read(&mut self, now: u64, offset: u8) -> u8 {
+    pub fn port_read(&mut self, now: u64, offset: u8) -> u8 {
         match offset {
             0..=2 => self.channels[usize::from(offset)].read(now),
             _ => 0xff,
@@ -174,7 +186,7 @@ impl Pit {
     }
 
     /// Writes one of its four ports.
-    pub fn write(&mut self, now: u64, offset: u8, value: u8) {
+    pub fn port_write(&mut self, now: u64, offset: u8, value: u8) {
         if offset < 3 {
             self.channels[usize::from(offset)].write(now, value);
             return;
@@ -225,17 +237,86 @@ impl Pit {
         channel.gate = gate;
         self.speaker = value & 2 != 0;
     }
+}
 
-    /// When channel 0 next raises its interrupt.
-    #[must_use]
-    pub fn next_event(&self) -> Option<u64> {
+impl Device for Pit {
+    fn read(&mut self, context: &mut Context, offset: u64, data: &mut [u8]) {
+        let now = context.now;
+        read_bytes(offset, data, |at| match at {
+            0..4 => self.port_read(now, at as u8),
+            _ => self.gate(now),
+        });
+    }
+
+    fn write(&mut self, context: &mut Context, offset: u64, data: &[u8]) {
+        let now = context.now;
+        write_bytes(offset, data, |at, value| match at {
+            0..4 => self.port_write(now, at as u8, value),
+            _ => self.set_gate(now, value),
+        });
+    }
+
+    fn next_event(&self) -> Option<u64> {
         self.channels[0].next_rise(self.fired)
     }
 
-    /// Whether channel 0 has raised its interrupt since the last time.
-    pub fn advance(&mut self, now: u64) -> bool {
-        let due = self.next_event().is_some_and(|at| at <= now);
-        self.fired = now;
-        due
+    fn advance(&mut self, context: &mut Context) {
+        let due = self.next_event().is_some_and(|at| at <= context.now);
+        self.fired = context.now;
+        if due {
+            context.lines.pulse(self.line);
+        }
+    }
+
+    fn reset(&mut self, context: &mut Context) {
+        *self = Pit {
+            fired: context.now,
+            ..Pit::new(self.line)
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::device::tests::{bench, read, write};
+
+    #[test]
+    fn mode_2_pulses_the_line_each_period() {
+        let (_ram, mut context) = bench();
+        let mut pit = Pit::new(context.lines.connect(0));
+        // 1193 ticks: a millisecond but 153 nanoseconds.
+        for (offset, value) in [(3, 0x34), (0, 0xa9), (0, 0x04)] {
+            write(&mut pit, &mut context, offset, 1, value);
+        }
+        let mut times = Vec::new();
+        for _ in 0..3 {
+            context.now = pit.next_event().expect("it runs");
+            times.push(context.now);
+            pit.advance(&mut context);
+            assert_eq!(context.lines.take_changes(), [(0, true), (0, false)]);
+        }
+        assert_eq!(times, [999_848, 1_999_695, 2_999_543]);
+    }
+
+    #[test]
+    fn counter_2_counts_down_behind_its_gate() {
+        let (_ram, mut context) = bench();
+        let mut pit = Pit::new(context.lines.connect(0));
+        for (offset, value) in [(4, 1), (3, 0xb0), (2, 0xff), (2, 0xff)] {
+            write(&mut pit, &mut context, offset, 1, value);
+        }
+        assert_eq!(read(&mut pit, &mut context, 4, 1) & 0x20, 0);
+        context.now = 10_000_000;
+        write(&mut pit, &mut context, 3, 1, 0x80);
+        let low = read(&mut pit, &mut context, 2, 1);
+        let high = read(&mut pit, &mut context, 2, 1);
+        assert_eq!(low | high << 8, 0xffff - 11_931);
+        context.now = 60_000_000;
+        assert_eq!(
+            read(&mut pit, &mut context, 4, 1) & 0x20,
+            0x20,
+            "it is over"
+        );
     }
 }

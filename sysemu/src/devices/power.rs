@@ -1,4 +1,15 @@
 //! ACPI power management: PM1a event and control registers, and the PM timer.
+//!
+//! | offset | register |
+//! |---|---|
+//! | 0, 2 | PM1a status, enable |
+//! | 4 | PM1a control |
+//! | 8 | timer |
+
+use serde::{Deserialize, Serialize};
+
+use crate::cpu::Stop;
+use crate::devices::device::{Context, Device, number, put};
 
 /// Frequency of the PM timer.
 const HZ: u128 = 3_579_545;
@@ -8,7 +19,7 @@ const SCI_ENABLE: u16 = 1;
 pub const OFF: u8 = 5;
 
 /// The registers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Power {
     status: u16,
     enable: u16,
@@ -26,36 +37,71 @@ impl Default for Power {
 }
 
 impl Power {
-    /// Reads `size` bytes at an offset: 0 status, 2 enable, 4 control, 8 timer.
-    #[must_use]
-    pub fn read(&self, now: u64, offset: u16, size: u8) -> u32 {
-        match (offset, size) {
-            (0, 4) => u32::from(self.status) | u32::from(self.enable) << 16,
-            (0, _) => self.status.into(),
-            (2, _) => self.enable.into(),
-            (4, _) => self.control.into(),
-            (8, _) => (u128::from(now) * HZ / 1_000_000_000) as u32 & 0xff_ffff,
+    fn register(&self, now: u64, offset: u64) -> u32 {
+        match offset & !3 {
+            0 => u32::from(self.status) | u32::from(self.enable) << 16,
+            4 => self.control.into(),
+            8 => (u128::from(now) * HZ / 1_000_000_000) as u32 & 0xff_ffff,
             _ => 0,
         }
     }
+}
 
-    /// Writes; true where the machine is switched off.
-    pub fn write(&mut self, offset: u16, size: u8, value: u32) -> bool {
-        let value16 = value as u16;
+impl Device for Power {
+    fn read(&mut self, context: &mut Context, offset: u64, data: &mut [u8]) {
+        let register = self.register(context.now, offset);
+        put(data, u64::from(register) >> (8 * (offset & 3)));
+    }
+
+    fn write(&mut self, context: &mut Context, offset: u64, data: &[u8]) {
+        let value = number(data);
         match offset {
             0 => {
-                self.status &= !value16;
-                if size == 4 {
+                self.status &= !(value as u16);
+                if data.len() >= 4 {
                     self.enable = (value >> 16) as u16;
                 }
             }
-            2 => self.enable = value16,
-            4 => {
-                self.control = value16 & !SLEEP_ENABLE | SCI_ENABLE;
-                return value16 & SLEEP_ENABLE != 0 && value16 >> 10 & 7 == u16::from(OFF);
+            2 => self.enable = value as u16,
+            4 if data.len() >= 2 => {
+                let value = value as u16;
+                self.control = value & !SLEEP_ENABLE | SCI_ENABLE;
+                if value & SLEEP_ENABLE != 0 && value >> 10 & 7 == u16::from(OFF) {
+                    context.stop = Some(Stop::PowerOff);
+                }
             }
             _ => {}
         }
-        false
+    }
+
+    fn reset(&mut self, _: &mut Context) {
+        *self = Power::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::device::tests::{bench, read, write};
+
+    #[test]
+    fn the_timer_follows_the_clock_with_24_bits() {
+        let (_ram, mut context) = bench();
+        let mut power = Power::default();
+        context.now = 1_000_000_000;
+        assert_eq!(read(&mut power, &mut context, 8, 4), 3_579_545);
+        context.now = 10_000_000_000;
+        assert_eq!(read(&mut power, &mut context, 8, 4), 35_795_450 & 0xff_ffff);
+    }
+
+    #[test]
+    fn only_the_sleep_type_of_s5_switches_off() {
+        let (_ram, mut context) = bench();
+        let mut power = Power::default();
+        write(&mut power, &mut context, 4, 2, 1 << 13 | 1 << 10);
+        assert_eq!(context.stop, None);
+        write(&mut power, &mut context, 4, 2, 1 << 13 | 5 << 10);
+        assert_eq!(context.stop, Some(Stop::PowerOff));
+        assert_eq!(read(&mut power, &mut context, 4, 2) & 1, 1, "ACPI is on");
     }
 }

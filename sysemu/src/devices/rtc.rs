@@ -1,21 +1,30 @@
 //! The MC146818 clock with its CMOS memory. Its time is virtual: it begins at a fixed date and follows the machine's nanoseconds.
+//!
+//! | offset | register |
+//! |---|---|
+//! | 0 | index |
+//! | 1 | data |
+
+use serde::{Deserialize, Serialize};
+
+use crate::devices::device::{Context, Device, read_bytes, write_bytes};
 
 /// 2024-01-01 00:00:00 UTC.
 pub const START: u64 = 1_704_067_200;
 const NANOS: u64 = 1_000_000_000;
 
 /// The clock.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rtc {
     index: u8,
-    memory: [u8; 128],
+    memory: Vec<u8>,
     /// Seconds between virtual time and the date.
     offset: u64,
 }
 
 impl Default for Rtc {
     fn default() -> Self {
-        let mut memory = [0; 128];
+        let mut memory = vec![0; 128];
         memory[0xa] = 0x26;
         memory[0xb] = 0x02;
         memory[0xd] = 0x80;
@@ -54,7 +63,7 @@ impl Rtc {
 
     /// Reads the data port.
     #[must_use]
-    pub fn read(&self, now: u64) -> u8 {
+    pub fn data(&self, now: u64) -> u8 {
         let seconds = self.offset + now / NANOS;
         let (year, month, day) = civil(seconds / 86_400);
         let hour = seconds / 3600 % 24;
@@ -92,12 +101,34 @@ impl Rtc {
     }
 
     /// Writes the data port. Time and date keep running: setting them is ignored.
-    pub fn write(&mut self, value: u8) {
+    pub fn set_data(&mut self, value: u8) {
         match self.index {
             0..=9 | 0xc | 0xd | 0x32 => {}
             0xa => self.memory[0xa] = value & 0x7f,
             other => self.memory[usize::from(other)] = value,
         }
+    }
+}
+
+impl Device for Rtc {
+    fn read(&mut self, context: &mut Context, offset: u64, data: &mut [u8]) {
+        read_bytes(offset, data, |at| match at {
+            0 => 0xff,
+            _ => self.data(context.now),
+        });
+    }
+
+    fn write(&mut self, _: &mut Context, offset: u64, data: &[u8]) {
+        write_bytes(offset, data, |at, value| match at {
+            0 => self.select(value),
+            _ => self.set_data(value),
+        });
+    }
+
+    /// Battery-backed: only interrupts are switched off.
+    fn reset(&mut self, _: &mut Context) {
+        self.index = 0;
+        self.memory[0xb] &= 0x87;
     }
 }
 
@@ -119,7 +150,7 @@ mod tests {
         let mut rtc = Rtc::default();
         let mut at = |index, now| {
             rtc.select(index);
-            rtc.read(now)
+            rtc.data(now)
         };
         assert_eq!(at(0, 59 * NANOS), 0x59);
         assert_eq!(at(2, 61 * NANOS), 0x01);

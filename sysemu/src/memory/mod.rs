@@ -6,6 +6,12 @@
 )]
 mod ram;
 
+mod dma;
+mod written;
+
+pub use dma::{Dma, GuestMemory};
+pub use written::Written;
+
 pub use ram::{Layout, Ram, Scalar};
 
 /// Bytes of a page.

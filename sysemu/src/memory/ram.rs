@@ -1,6 +1,8 @@
 //! RAM: one stretch from physical address 0, allocated by vm-memory, read and written through a pointer checked against its length.
 
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+
+use crate::memory::{Dma, GuestMemory, Written};
 
 /// Where RAM may lie: it begins at 0 and ends below the window of PCI and APICs.
 #[derive(Debug)]
@@ -41,7 +43,8 @@ scalar!(u8, u16, u32, u64);
 
 /// Physical memory of the machine.
 pub struct Ram {
-    memory: GuestMemoryMmap,
+    memory: GuestMemory,
+    written: Written,
     start: *mut u8,
     bytes: u64,
 }
@@ -66,18 +69,18 @@ impl Ram {
                 "guest memory of {bytes} bytes: must be a multiple of 4096, at most 3 GiB"
             ));
         }
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), bytes as usize)])
+        let memory = GuestMemory::from_ranges(&[(GuestAddress(0), bytes as usize)])
             .map_err(|error| format!("cannot allocate {bytes} bytes of guest memory: {error}"))?;
-        let start = memory
+        let region = memory
             .find_region(GuestAddress(0))
-            .and_then(|region| {
-                region
-                    .get_host_address(vm_memory::MemoryRegionAddress(0))
-                    .ok()
-            })
             .ok_or("guest memory has no region at address 0")?;
+        let written = (*region).bitmap().clone();
+        let start = region
+            .get_host_address(vm_memory::MemoryRegionAddress(0))
+            .map_err(|error| format!("guest memory has no address: {error}"))?;
         Ok(Ram {
             memory,
+            written,
             start,
             bytes,
         })
@@ -91,8 +94,20 @@ impl Ram {
 
     /// For loaders.
     #[must_use]
-    pub fn guest_memory(&self) -> &GuestMemoryMmap {
+    pub fn guest_memory(&self) -> &GuestMemory {
         &self.memory
+    }
+
+    /// A handle for devices.
+    #[must_use]
+    pub fn dma(&self) -> Dma {
+        Dma::new(self.memory.clone())
+    }
+
+    /// What was written through [`Ram::guest_memory`] and [`Ram::dma`] since the last time: start and length of each stretch.
+    #[must_use]
+    pub fn take_written(&self) -> Vec<(u64, u64)> {
+        self.written.take()
     }
 
     /// Whether all of `[address, address + length)` is RAM.

@@ -31,13 +31,16 @@ impl Cpu {
     pub(crate) fn port_in(&mut self, port: u16, size: u8) -> u32 {
         self.block_limit = 0;
         let now = self.now();
-        self.bus.port_in(now, port, size)
+        let value = self.bus.port_in(now, port, size);
+        self.note_devices();
+        value
     }
 
     pub(crate) fn port_out(&mut self, port: u16, size: u8, value: u32) {
         self.block_limit = 0;
         let now = self.now();
         self.bus.port_out(now, port, size, value);
+        self.note_devices();
     }
 }
 

@@ -1,0 +1,20 @@
+//! A port that ends the machine with a status, for tests that run in it.
+
+use crate::cpu::Stop;
+use crate::devices::device::{Context, Device, number};
+
+/// The port.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DebugExit;
+
+impl Device for DebugExit {
+    fn read(&mut self, _: &mut Context, _: u64, data: &mut [u8]) {
+        data.fill(0xff);
+    }
+
+    fn write(&mut self, context: &mut Context, _: u64, data: &[u8]) {
+        context.stop = Some(Stop::DebugExit(number(data) as u32));
+    }
+
+    fn reset(&mut self, _: &mut Context) {}
+}

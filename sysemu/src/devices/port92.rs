@@ -1,0 +1,25 @@
+//! System control port A (0x92): the fast reset. The address line A20, its other bit, is always on.
+
+use crate::cpu::Stop;
+use crate::devices::device::{Context, Device};
+
+/// The port.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Port92;
+
+const RESET: u8 = 1;
+const A20: u8 = 2;
+
+impl Device for Port92 {
+    fn read(&mut self, _: &mut Context, _: u64, data: &mut [u8]) {
+        data.fill(A20);
+    }
+
+    fn write(&mut self, context: &mut Context, _: u64, data: &[u8]) {
+        if data[0] & RESET != 0 {
+            context.stop = Some(Stop::Reset);
+        }
+    }
+
+    fn reset(&mut self, _: &mut Context) {}
+}
