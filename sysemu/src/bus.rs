@@ -1,5 +1,7 @@
 //! The boundary between the processor and everything that is neither processor nor memory.
 
+use crate::snapshot::{Loader, Records, SnapshotError};
+
 /// What the processor needs of the rest of the machine. All times are virtual, in nanoseconds.
 pub trait Bus {
     /// Reads a port; `size` is 1, 2 or 4.
@@ -32,6 +34,13 @@ pub trait Bus {
     fn set_task_priority(&mut self, value: u8);
     /// The x87 error output (the legacy way of reporting, CR0.NE clear).
     fn fpu_error(&mut self);
+    /// Adds the state of everything on it to a snapshot, one record for each component.
+    fn save(&mut self, records: &mut Records);
+    /// Gives every component its state.
+    ///
+    /// # Errors
+    /// When a record is missing, of another version or damaged: the bus is then not to be used any more.
+    fn load(&mut self, loader: &mut Loader<'_>) -> Result<(), SnapshotError>;
     /// For tests and tools that know which board it is.
     fn as_any(&mut self) -> &mut dyn std::any::Any;
 }
@@ -73,6 +82,10 @@ impl Bus for EmptyBus {
     }
     fn set_task_priority(&mut self, _: u8) {}
     fn fpu_error(&mut self) {}
+    fn save(&mut self, _: &mut Records) {}
+    fn load(&mut self, _: &mut Loader<'_>) -> Result<(), SnapshotError> {
+        Ok(())
+    }
     fn as_any(&mut self) -> &mut dyn std::any::Any {
         self
     }

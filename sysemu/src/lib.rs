@@ -12,3 +12,4 @@ pub mod cpu;
 pub mod devices;
 pub mod machine;
 pub mod memory;
+pub mod snapshot;

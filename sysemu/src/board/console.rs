@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
-use vm_superio::serial::NoEvents;
+use serde::{Deserialize, Serialize};
+use vm_superio::serial::{NoEvents, SerialState};
 use vm_superio::{Serial, Trigger};
 
 use crate::devices::device::{Context, Device, read_bytes, write_bytes};
 use crate::devices::lines::Line;
+use crate::snapshot::{Component, decode, encode};
 
 /// Where what the guest reads comes from.
 #[derive(Debug)]
@@ -45,6 +47,16 @@ pub struct Console {
     failed: bool,
     line: Option<Line>,
     /// When it next looks for input.
+    look_at: Option<u64>,
+}
+
+/// The port between two instructions, with what was typed and not read yet.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    registers: [u8; 9],
+    queue: Vec<u8>,
+    interrupt: bool,
+    waiting: Vec<u8>,
     look_at: Option<u64>,
 }
 
@@ -104,6 +116,15 @@ impl Console {
             Input::Live(_) => true,
         };
         (more || !self.waiting.is_empty()).then(|| (now / PERIOD + 1) * PERIOD)
+    }
+
+    /// What was typed and has not reached the port's queue.
+    fn unread(&self) -> Vec<u8> {
+        let mut unread = self.waiting.clone();
+        if let Input::Fixed(bytes) = &self.input {
+            unread.extend_from_slice(bytes);
+        }
+        unread
     }
 
     fn look(&mut self) {
@@ -189,5 +210,66 @@ impl Device for Console {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => self.input = Input::None,
         }
+    }
+}
+
+impl Component for Console {
+    fn save(&self) -> Vec<u8> {
+        let state = self.serial.state();
+        encode(&Saved {
+            registers: [
+                state.baud_divisor_low,
+                state.baud_divisor_high,
+                state.interrupt_enable,
+                state.interrupt_identification,
+                state.line_control,
+                state.line_status,
+                state.modem_control,
+                state.modem_status,
+                state.scratch,
+            ],
+            queue: state.in_buffer,
+            interrupt: self.flag.0.load(Ordering::Relaxed),
+            waiting: self.unread(),
+            look_at: self.look_at,
+        })
+    }
+
+    /// What this console has to type comes after what was not read yet.
+    fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let saved: Saved = decode(bytes)?;
+        let [
+            baud_divisor_low,
+            baud_divisor_high,
+            interrupt_enable,
+            interrupt_identification,
+            line_control,
+            line_status,
+            modem_control,
+            modem_status,
+            scratch,
+        ] = saved.registers;
+        let state = SerialState {
+            baud_divisor_low,
+            baud_divisor_high,
+            interrupt_enable,
+            interrupt_identification,
+            line_control,
+            line_status,
+            modem_control,
+            modem_status,
+            scratch,
+            in_buffer: saved.queue,
+        };
+        let output = std::mem::replace(self.serial.writer_mut(), Box::new(std::io::sink()));
+        self.serial = Serial::from_state(&state, self.flag.clone(), NoEvents, output)
+            .map_err(|error| error.to_string())?;
+        self.flag.0.store(saved.interrupt, Ordering::Relaxed);
+        self.waiting = saved.waiting;
+        // Nothing was to come, and now there is.
+        let more = matches!(&self.input, Input::Fixed(bytes) if !bytes.is_empty())
+            || matches!(self.input, Input::Live(_));
+        self.look_at = saved.look_at.or(more.then_some(0));
+        Ok(())
     }
 }

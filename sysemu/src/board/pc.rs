@@ -33,6 +33,7 @@ use crate::devices::port92::Port92;
 use crate::devices::power::Power;
 use crate::devices::rtc::Rtc;
 use crate::memory::Dma;
+use crate::snapshot::{Component, Loader, Records, SnapshotError};
 
 /// Where the I/O APIC lies.
 pub const IOAPIC: u64 = 0xfec0_0000;
@@ -318,6 +319,41 @@ impl Pc {
         }
     }
 
+    /// Everything that has a state, with the name of its record.
+    fn components(&mut self) -> impl Iterator<Item = (String, &mut dyn Component)> {
+        // Every field is named here: whoever adds one decides where its state goes.
+        let Pc {
+            context:
+                Context {
+                    now: _,
+                    lines,
+                    dma: _,
+                    stop: _,
+                },
+            lapic,
+            ioapic,
+            pics,
+            attached,
+            ports: _,
+            memory: _,
+            fpu_line: _,
+            next_event: _,
+        } = self;
+        let own: [(&str, &mut dyn Component); 4] = [
+            ("lines", lines),
+            ("lapic", lapic),
+            ("ioapic", ioapic),
+            ("pic", pics),
+        ];
+        let attached = attached.iter_mut().map(|attached| {
+            let component: &mut dyn Component = &mut *attached.device;
+            (&*attached.name, component)
+        });
+        own.into_iter()
+            .chain(attached)
+            .map(|(name, component)| (format!("pc/{name}"), component))
+    }
+
     /// A device has acted: its next event and its lines may have changed.
     fn acted(&mut self, target: Target) {
         if let Target::Attached(index) = target {
@@ -454,6 +490,24 @@ impl Bus for Pc {
     fn fpu_error(&mut self) {
         self.context.lines.pulse(self.fpu_line);
         self.settle();
+    }
+
+    fn save(&mut self, records: &mut Records) {
+        for (tag, component) in self.components() {
+            records.put(&tag, component);
+        }
+    }
+
+    fn load(&mut self, loader: &mut Loader<'_>) -> Result<(), SnapshotError> {
+        for (tag, component) in self.components() {
+            loader.give(&tag, component)?;
+        }
+        for attached in &mut self.attached {
+            attached.due = attached.device.next_event();
+        }
+        self.context.stop = None;
+        self.plan();
+        Ok(())
     }
 
     fn as_any(&mut self) -> &mut dyn std::any::Any {

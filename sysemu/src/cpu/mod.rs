@@ -18,10 +18,12 @@ mod msr;
 mod op;
 mod ops;
 mod run;
+mod saved;
 mod segment;
 pub mod state;
 mod tlb;
 pub mod trap;
 
 pub use run::Processor;
+pub use saved::CpuState;
 pub use state::{Cpu, Stop};

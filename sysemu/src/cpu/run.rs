@@ -262,6 +262,20 @@ impl Processor {
         Ok(())
     }
 
+    /// Gives up all that was written to memory since it became a copy of an image, and forgets code that was decoded there.
+    ///
+    /// # Errors
+    /// When it is no such copy, or the host refuses: a sentence.
+    pub fn rewind_memory(&mut self) -> Result<(), String> {
+        for (start, length) in self.cpu.ram.rewind()? {
+            for page in (start..start + length).step_by(4096) {
+                self.cpu.note_write(page, 4096);
+            }
+        }
+        self.blocks.invalidate(&mut self.cpu);
+        Ok(())
+    }
+
     /// To be called after segments, privilege or control registers were set from outside.
     pub fn refresh(&mut self) {
         self.cpu.tlb.flush(true);

@@ -1,5 +1,7 @@
 //! The registers of the processor.
 
+use serde::{Deserialize, Serialize};
+
 use crate::bus::Bus;
 use crate::cpu::codemap::CodeMap;
 use crate::cpu::flags::STATUS_RESET;
@@ -89,7 +91,7 @@ impl Context {
 }
 
 /// A segment register with its hidden part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// What programs see.
     pub selector: u16,
@@ -156,7 +158,7 @@ pub enum CodeSize {
 }
 
 /// A descriptor table register.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// Where it begins.
     pub base: u64,
@@ -196,7 +198,7 @@ pub enum Stop {
 }
 
 /// Model-specific registers that have a place of their own.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Msrs {
     /// SYSCALL selectors.
     pub star: u64,

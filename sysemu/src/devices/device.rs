@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use crate::cpu::Stop;
 use crate::devices::lines::Lines;
 use crate::memory::Dma;
+use crate::snapshot::Component;
 
 /// What a device can reach while it acts. A device keeps none of it, so that it stays a plain value that can be saved.
 #[derive(Debug)]
@@ -43,8 +44,9 @@ impl Context {
 ///    [`Device::next_event`] or soon after it.
 /// 4. It is a plain value apart from handles of the host (files, sockets): what it will do depends on that value, on the accesses, on the time, and
 ///    on what comes through handles.
-/// 5. A write to RAM goes through `context.dma`.
-pub trait Device: Any + Debug {
+/// 5. Its value is its record in a snapshot: see [`Component`], and [`crate::snapshot::State`] for devices without handles.
+/// 6. A write to RAM goes through `context.dma`.
+pub trait Device: Component + Any + Debug {
     /// Reads `data.len()` bytes at an offset.
     fn read(&mut self, context: &mut Context, offset: u64, data: &mut [u8]);
 

@@ -1,11 +1,16 @@
 //! A port that ends the machine with a status, for tests that run in it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::cpu::Stop;
 use crate::devices::device::{Context, Device, number};
+use crate::snapshot::State;
 
 /// The port.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct DebugExit;
+
+impl State for DebugExit {}
 
 impl Device for DebugExit {
     fn read(&mut self, _: &mut Context, _: u64, data: &mut [u8]) {

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::devices::device::{Context, Device, number, put};
+use crate::snapshot::State;
 
 /// Pins.
 pub const PINS: usize = 24;
@@ -33,6 +34,8 @@ pub struct IoApic {
     lines: [bool; PINS],
     out: Vec<Message>,
 }
+
+impl State for IoApic {}
 
 impl Default for IoApic {
     fn default() -> Self {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cpu::Stop;
 use crate::devices::device::{Context, Device, read_bytes, write_bytes};
+use crate::snapshot::State;
 
 /// The controller.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,6 +19,8 @@ pub struct Keyboard {
     output: Option<u8>,
     output_port: u8,
 }
+
+impl State for Keyboard {}
 
 impl Default for Keyboard {
     fn default() -> Self {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::cpu::cpuid::CRYSTAL_HZ;
 use crate::devices::device::{Context, Device, number, put};
 use crate::devices::ioapic::Message;
+use crate::snapshot::State;
 
 const MASKED: u32 = 1 << 16;
 /// Nanoseconds of a crystal tick.
@@ -65,6 +66,8 @@ pub struct Lapic {
 const TIMER: usize = 0;
 const LINT0: usize = 3;
 const ERROR: usize = 5;
+
+impl State for Lapic {}
 
 impl Default for Lapic {
     fn default() -> Self {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::snapshot::State;
+
 /// One device's connection to a line: a plain number pair, to be kept by the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
@@ -23,6 +25,8 @@ pub struct Lines {
     /// What controllers have not yet seen: line and level, in order.
     changes: Vec<(u8, bool)>,
 }
+
+impl State for Lines {}
 
 impl Lines {
     /// A new connection to line `number`.

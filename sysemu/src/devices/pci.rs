@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cpu::Stop;
 use crate::devices::device::{Context, Device, number, put};
+use crate::snapshot::State;
 
 /// Vendor 8086, device 1237, class host bridge.
 const HOST_BRIDGE: [(u8, u32); 3] = [(0, 0x1237_8086), (4, 0), (8, 0x0600_0002)];
@@ -19,6 +20,8 @@ const HOST_BRIDGE: [(u8, u32); 3] = [(0, 0x1237_8086), (4, 0), (8, 0x0600_0002)]
 pub struct Pci {
     address: u32,
 }
+
+impl State for Pci {}
 
 impl Pci {
     fn register(&self, offset: u64, size: usize) -> u32 {

@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::devices::device::{Context, Device, read_bytes, write_bytes};
+use crate::snapshot::State;
 
 /// One controller.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -161,6 +162,8 @@ impl Chip {
 /// Both controllers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pics([Chip; 2]);
+
+impl State for Pics {}
 
 impl Default for Pics {
     fn default() -> Self {

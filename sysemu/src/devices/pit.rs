@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::devices::device::{Context, Device, read_bytes, write_bytes};
 use crate::devices::lines::Line;
+use crate::snapshot::State;
 
 /// Its frequency.
 pub const HZ: u64 = 1_193_182;
@@ -150,6 +151,8 @@ pub struct Pit {
     fired: u64,
     line: Line,
 }
+
+impl State for Pit {}
 
 impl Pit {
     /// A timer after power-on; counter 0 pulses the line.

@@ -1,14 +1,19 @@
 //! System control port A (0x92): the fast reset. The address line A20, its other bit, is always on.
 
+use serde::{Deserialize, Serialize};
+
 use crate::cpu::Stop;
 use crate::devices::device::{Context, Device};
+use crate::snapshot::State;
 
 /// The port.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Port92;
 
 const RESET: u8 = 1;
 const A20: u8 = 2;
+
+impl State for Port92 {}
 
 impl Device for Port92 {
     fn read(&mut self, _: &mut Context, _: u64, data: &mut [u8]) {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cpu::Stop;
 use crate::devices::device::{Context, Device, number, put};
+use crate::snapshot::State;
 
 /// Frequency of the PM timer.
 const HZ: u128 = 3_579_545;
@@ -25,6 +26,8 @@ pub struct Power {
     enable: u16,
     control: u16,
 }
+
+impl State for Power {}
 
 impl Default for Power {
     fn default() -> Self {

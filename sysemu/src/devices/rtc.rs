@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::devices::device::{Context, Device, read_bytes, write_bytes};
+use crate::snapshot::State;
 
 /// 2024-01-01 00:00:00 UTC.
 pub const START: u64 = 1_704_067_200;
@@ -17,14 +18,17 @@ const NANOS: u64 = 1_000_000_000;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rtc {
     index: u8,
-    memory: Vec<u8>,
+    #[serde(with = "crate::snapshot::array")]
+    memory: [u8; 128],
     /// Seconds between virtual time and the date.
     offset: u64,
 }
 
+impl State for Rtc {}
+
 impl Default for Rtc {
     fn default() -> Self {
-        let mut memory = vec![0; 128];
+        let mut memory = [0; 128];
         memory[0xa] = 0x26;
         memory[0xb] = 0x02;
         memory[0xd] = 0x80;

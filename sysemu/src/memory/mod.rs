@@ -7,9 +7,12 @@
 mod ram;
 
 mod dma;
+mod image;
+mod private;
 mod written;
 
 pub use dma::{Dma, GuestMemory};
+pub use image::RamImage;
 pub use written::Written;
 
 pub use ram::{Layout, Ram, Scalar};

@@ -1,7 +1,18 @@
-//! RAM: one stretch from physical address 0, allocated by vm-memory, read and written through a pointer checked against its length.
+//! RAM: one stretch from physical address 0, mapped by vm-memory, read and written through a pointer checked against its length.
+//!
+//! It is a mapping of a memory file: shared as long as the file is this RAM's own, private and copied on write once the file is an image
+//! that others use too.
 
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+use std::ffi::c_void;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
 
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap};
+use vm_memory::mmap::MmapRegionBuilder;
+use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap};
+
+use super::image::RamImage;
+use super::private::written_pages;
 use crate::memory::{Dma, GuestMemory, Written};
 
 /// Where RAM may lie: it begins at 0 and ends below the window of PCI and APICs.
@@ -47,6 +58,9 @@ pub struct Ram {
     written: Written,
     start: *mut u8,
     bytes: u64,
+    image: RamImage,
+    /// The image is not to be changed: what is written is copied first.
+    private: bool,
 }
 
 impl std::fmt::Debug for Ram {
@@ -69,21 +83,127 @@ impl Ram {
                 "guest memory of {bytes} bytes: must be a multiple of 4096, at most 3 GiB"
             ));
         }
-        let memory = GuestMemory::from_ranges(&[(GuestAddress(0), bytes as usize)])
-            .map_err(|error| format!("cannot allocate {bytes} bytes of guest memory: {error}"))?;
-        let region = memory
-            .find_region(GuestAddress(0))
-            .ok_or("guest memory has no region at address 0")?;
-        let written = (*region).bitmap().clone();
-        let start = region
-            .get_host_address(vm_memory::MemoryRegionAddress(0))
-            .map_err(|error| format!("guest memory has no address: {error}"))?;
+        Self::map(RamImage::empty(bytes)?, false)
+    }
+
+    /// A copy of an image, in no time: pages are shared until they are written.
+    ///
+    /// # Errors
+    /// When the host refuses the mapping: a sentence.
+    pub fn of_image(image: &RamImage) -> Result<Self, String> {
+        Self::map(image.clone(), true)
+    }
+
+    fn map(image: RamImage, private: bool) -> Result<Self, String> {
+        let bytes = image.bytes();
+        let wrong = |error: String| format!("cannot map {bytes} bytes of guest memory: {error}");
+        let sharing = if private {
+            MapFlags::MAP_PRIVATE
+        } else {
+            MapFlags::MAP_SHARED
+        };
+        let written = Written::default();
+        let region = MmapRegionBuilder::new_with_bitmap(bytes as usize, written.clone())
+            .with_file_offset(FileOffset::from_arc(image.file().clone(), 0))
+            .with_mmap_prot((ProtFlags::PROT_READ | ProtFlags::PROT_WRITE).bits())
+            .with_mmap_flags((sharing | MapFlags::MAP_NORESERVE).bits())
+            .build()
+            .map_err(|error| wrong(error.to_string()))?;
+        let start = region.as_ptr();
+        let region = GuestRegionMmap::new(region, GuestAddress(0))
+            .ok_or_else(|| wrong("too large".into()))?;
+        let memory =
+            GuestMemory::from_regions(vec![region]).map_err(|error| wrong(error.to_string()))?;
         Ok(Ram {
             memory,
             written,
             start,
             bytes,
+            image,
+            private,
         })
+    }
+
+    /// The image of what is in memory now. Memory goes on as a copy on write of it.
+    ///
+    /// The first time this costs no copying; later all of memory is copied, unless nothing was written since the last time.
+    ///
+    /// # Errors
+    /// When the host refuses: a sentence.
+    pub fn freeze(&mut self) -> Result<RamImage, String> {
+        if self.private {
+            let written = self.written()?;
+            if written.is_empty() {
+                return Ok(self.image.clone());
+            }
+            let image = self.image.copy()?;
+            for (at, length) in written {
+                image.put(at, self.slice(at, length as usize))?;
+            }
+            self.image = image;
+        }
+        self.remap()?;
+        Ok(self.image.clone())
+    }
+
+    /// Makes the mapping a private one of the image, at the same place.
+    fn remap(&mut self) -> Result<(), String> {
+        let refused = "cannot map guest memory again";
+        let length = NonZeroUsize::new(self.bytes as usize).ok_or(refused)?;
+        // SAFETY: the mapping that `memory` owns is replaced by one of the same length with the same bytes (the file's, to which all that was
+        // written has gone), so all pointers into it stay valid; `&mut self` keeps others from looking meanwhile.
+        let mapped = unsafe {
+            mmap(
+                NonZeroUsize::new(self.start as usize),
+                length,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE,
+                &**self.image.file(),
+                0,
+            )
+        };
+        mapped.map_err(|error| format!("{refused}: {error}"))?;
+        self.private = true;
+        Ok(())
+    }
+
+    /// What was written since memory became a copy of an image: offset and length of each run of pages.
+    ///
+    /// # Errors
+    /// When the host does not say: a sentence.
+    pub fn written(&self) -> Result<Vec<(u64, u64)>, String> {
+        written_pages(self.start as usize, self.bytes)
+            .map_err(|error| format!("cannot read /proc/self/pagemap: {error}"))
+    }
+
+    /// Whether it is a copy on write of that image.
+    #[must_use]
+    pub fn is_copy_of(&self, image: &RamImage) -> bool {
+        self.private && self.image.is(image)
+    }
+
+    /// Gives up all that was written since memory became a copy of an image, and says what that was: offset and length of each run of pages.
+    ///
+    /// # Errors
+    /// When it is no copy of an image, or the host refuses: a sentence.
+    pub fn rewind(&mut self) -> Result<Vec<(u64, u64)>, String> {
+        if !self.private {
+            return Err("this memory is not the copy of an image".into());
+        }
+        let written = self.written()?;
+        // Devices' writes are among them.
+        drop(self.written.take());
+        for &(at, length) in &written {
+            // SAFETY: the run lies in the mapping, as `written_pages` walks over that alone; a page that is dropped is read from the image again,
+            // so every pointer stays valid; `&mut self` keeps others from looking.
+            unsafe {
+                let start = NonNull::new(self.start.add(at as usize).cast::<c_void>())
+                    .ok_or("guest memory is not mapped")?;
+                madvise(start, length as usize, MmapAdvise::MADV_DONTNEED)
+            }
+            .map_err(|error| format!("cannot drop pages of guest memory: {error}"))?;
+        }
+        Ok(written)
     }
 
     /// Its size.
