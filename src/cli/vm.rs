@@ -204,6 +204,14 @@ fn report(stop: &Stop, args: &VmArgs, machine: &Machine) -> u8 {
             eprintln!("fits: the guest's processor shut down: triple fault at {rip:#x}");
             exit_code::GUEST_FAILED
         }
+        Stop::Alarm
+        | Stop::Watched { .. }
+        | Stop::Breakpoint { .. }
+        | Stop::SystemCall
+        | Stop::AddressSpace => {
+            // Only who asks for these stops gets them.
+            unreachable!("nobody asked for {stop:?}")
+        }
         Stop::Unimplemented { rip, bytes, what } => {
             let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             eprintln!("fits: {what}, at {rip:#x}: {}", bytes.join(" "));

@@ -172,6 +172,7 @@ impl Cpu {
         let access = if write { Access::Write } else { Access::Read };
         let first = (4096 - (linear & 0xfff)).min(length);
         let one = self.translate_filling(linear, access, who)?;
+        self.check_watches(one, first, write)?;
         if first == length {
             return Ok([(one, length), (0, 0)]);
         }
@@ -180,20 +181,20 @@ impl Cpu {
             next &= 0xffff_ffff;
         }
         let two = self.translate_filling(next, access, who)?;
+        self.check_watches(two, length - first, write)?;
         Ok([(one, first), (two, length - first)])
     }
 
     fn translate_filling(&mut self, linear: u64, access: Access, who: Who) -> Result<u64, Trap> {
         let page = self.translate(linear, access, who)?;
         let class = Cpu::class_of(who);
-        if self.ram.contains(page.physical & !0xfff, 4096) {
-            if access == Access::Read {
-                self.tlb
-                    .fill_data(class, false, linear, page.physical, page.global);
-            } else if page.writable_now && !self.code.has_code(page.physical) {
-                self.tlb
-                    .fill_data(class, true, linear, page.physical, page.global);
-            }
+        let write = access == Access::Write;
+        if self.ram.contains(page.physical & !0xfff, 4096)
+            && (page.writable_now || !write)
+            && self.may_cache(page.physical, write)
+        {
+            self.tlb
+                .fill_data(class, write, linear, page.physical, page.global);
         }
         Ok(page.physical)
     }

@@ -101,7 +101,8 @@ impl Blocks {
         let rest = 4096 - (physical & 0xfff);
         for _ in 0..2 {
             let bytes = cpu.ram.slice(physical, rest as usize);
-            match decode_block(bytes, cpu.code_size, &mut self.stubs) {
+            let ends = |at: usize| cpu.breakpoints.offset_used(physical + at as u64);
+            match decode_block(bytes, cpu.code_size, &mut self.stubs, ends) {
                 Ok(Decoded::Block(ops, length)) => {
                     let number = self.insert(Block { ops });
                     self.known.insert(key, number);
@@ -198,7 +199,8 @@ impl Blocks {
         }
     }
 
-    fn clear(&mut self, cpu: &mut Cpu) {
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self, cpu: &mut Cpu) {
         self.blocks.clear();
         self.free.clear();
         self.known.clear();
@@ -227,10 +229,16 @@ fn decode_one(bytes: &[u8], size: CodeSize, stubs: &mut Stubs) -> Result<Option<
     decode(&instruction, size, stubs).map(Some)
 }
 
-fn decode_block(bytes: &[u8], size: CodeSize, stubs: &mut Stubs) -> Result<Decoded, Full> {
+/// Decodes up to a branch, the end of the page, or a place that the caller wants at the beginning of a block.
+fn decode_block(
+    bytes: &[u8],
+    size: CodeSize,
+    stubs: &mut Stubs,
+    ends: impl Fn(usize) -> bool,
+) -> Result<Decoded, Full> {
     let mut ops = Vec::new();
     let mut at = 0;
-    while ops.len() < LONGEST && at < bytes.len() {
+    while ops.len() < LONGEST && at < bytes.len() && (at == 0 || !ends(at)) {
         let rest = &bytes[at..bytes.len().min(at + 15)];
         let mut decoder = Decoder::with_ip(bits(size), rest, 0, DecoderOptions::NONE);
         let instruction = decoder.decode();

@@ -1,6 +1,6 @@
 //! Control and debug registers.
 
-use crate::cpu::state::{CS, CodeSize, Cpu};
+use crate::cpu::state::{CS, CodeSize, Cpu, Stop};
 use crate::cpu::trap::{GP0, INVALID_OPCODE, Trap};
 
 const PE: u64 = 1;
@@ -56,6 +56,7 @@ impl Cpu {
         self.cr3 = value;
         self.tlb.flush(false);
         self.block_limit = 0;
+        self.stop_after(self.breakpoints.address_spaces, Stop::AddressSpace);
         Ok(())
     }
 

@@ -56,6 +56,7 @@ impl Cpu {
         self.block_limit = 0;
         self.halted = false;
         self.shadow = false;
+        self.delivering = true;
         let result = if !self.protected() {
             self.deliver_real(vector)
         } else if self.long_mode() {
@@ -63,6 +64,7 @@ impl Cpu {
         } else {
             self.deliver_protected(vector, code, source)
         };
+        self.delivering = false;
         // What goes wrong on behalf of an external event is marked so.
         result.map_err(|trap| match (source, trap.error_code()) {
             (Source::Software, _) | (_, None) => trap,

@@ -259,8 +259,9 @@ impl Cpu {
         self.note_write(address, 8);
     }
 
-    /// A write to RAM that did not go through the write table: code there is forgotten.
+    /// A write to RAM that did not go through the write table: stuck cells stay as they are, code there is forgotten.
     pub(crate) fn note_write(&mut self, physical: u64, length: u64) {
+        self.enforce_stuck(physical, length);
         if self.code.has_code(physical) && self.code.written(physical, length) {
             self.block_limit = 0;
         }

@@ -2,17 +2,21 @@
 //!
 //! `run` is the loop; `block` keeps decoded code, `decode` makes it, `ops` execute it, with the host's processor doing
 //! arithmetic (`host`). `access`, `mmu` and `tlb` are memory as programs see it; `segment`, `interrupt`, `control`, `msr` and
-//! `cpuid` the system side.
+//! `cpuid` the system side, with machine checks in `mca`. `watch`, `breakpoint` and `inspect` are for those who look on and change things from
+//! outside.
 
 mod access;
 mod block;
+mod breakpoint;
 mod codemap;
 mod control;
 pub mod cpuid;
 mod decode;
 pub mod flags;
 mod host;
+mod inspect;
 mod interrupt;
+pub mod mca;
 mod mmu;
 mod msr;
 mod op;
@@ -23,7 +27,10 @@ mod segment;
 pub mod state;
 mod tlb;
 pub mod trap;
+mod watch;
 
+pub use inspect::{PageEntry, Register, Value};
 pub use run::Processor;
 pub use saved::CpuState;
 pub use state::{Cpu, Stop};
+pub use watch::Kinds;

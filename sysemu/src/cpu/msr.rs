@@ -1,11 +1,10 @@
 //! Model-specific registers. Those that are not here fault, as on a processor that lacks them.
 
+use crate::cpu::mca::MCG_CAP;
 use crate::cpu::mmu::canonical;
 use crate::cpu::state::{Cpu, FS, GS};
 use crate::cpu::trap::{GP0, Trap};
 
-/// MCG_CAP: 10 banks, MCG_CTL present, software error recovery.
-const MCG_CAP: u64 = 0x0100_010a;
 /// IA32_ARCH_CAPABILITIES: not vulnerable to what rogue data, L1, and microarchitectural sampling attacks need.
 const ARCH_CAPABILITIES: u64 =
     1 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 14 | 1 << 15 | 1 << 17;

@@ -20,6 +20,8 @@ pub struct Processor {
     pub cpu: Cpu,
     blocks: Blocks,
     asked: Arc<AtomicBool>,
+    /// Virtual time at which to stop.
+    alarm: u64,
 }
 
 impl Processor {
@@ -47,6 +49,7 @@ impl Processor {
             cpu: Cpu::new(ram, bus),
             blocks,
             asked: Arc::default(),
+            alarm: u64::MAX,
         })
     }
 
@@ -80,7 +83,14 @@ impl Processor {
                 if let Some(stop) = cpu.bus.take_stop() {
                     return stop;
                 }
-                next_event = cpu.bus.next_event();
+                if cpu.now() >= self.alarm {
+                    self.alarm = u64::MAX;
+                    return Stop::Alarm;
+                }
+                next_event = cpu.bus.next_event().min(self.alarm);
+                if cpu.take_machine_check() {
+                    continue;
+                }
                 pending = cpu.bus.interrupt_pending();
                 cpu.block_limit = 1;
             }
@@ -157,6 +167,7 @@ fn locate(cpu: &mut Cpu, blocks: &mut Blocks) -> Result<u32, Trap> {
     if cpu.segmented && cpu.rip() > u64::from(cpu.seg[crate::cpu::state::CS].limit) {
         return Err(GP0);
     }
+    cpu.check_breakpoint(linear)?;
     let physical = cpu.fetch_physical(linear)?;
     blocks.find(cpu, linear, physical)
 }
@@ -274,6 +285,23 @@ impl Processor {
         }
         self.blocks.invalidate(&mut self.cpu);
         Ok(())
+    }
+
+    /// The machine stops when its virtual time has come to `at` nanoseconds; once, `u64::MAX` is never.
+    pub fn set_alarm(&mut self, at: u64) {
+        self.alarm = at;
+    }
+
+    /// Linear addresses before whose instructions the machine stops; an instruction that was stopped at goes on at the next run.
+    pub fn set_breakpoints(&mut self, addresses: &[u64]) {
+        self.cpu.set_breakpoints(addresses);
+        self.blocks.clear(&mut self.cpu);
+    }
+
+    /// Stops after each system call instruction, and after each load of CR3.
+    pub fn stop_at(&mut self, system_calls: bool, address_spaces: bool) {
+        self.cpu.breakpoints.system_calls = system_calls;
+        self.cpu.breakpoints.address_spaces = address_spaces;
     }
 
     /// To be called after segments, privilege or control registers were set from outside.

@@ -52,6 +52,8 @@ pub struct CpuState {
     pub halted: bool,
     /// Debug conditions to be raised.
     pub pending_debug: u64,
+    /// A machine check waits to be delivered.
+    pub machine_check: bool,
 }
 
 impl Cpu {
@@ -86,6 +88,11 @@ impl Cpu {
             halted,
             block_limit: _,
             pending_debug,
+            machine_check,
+            delivering: _,
+            // What is looked at from outside is the business of who looks.
+            watches: _,
+            breakpoints: _,
             stop: _,
             tlb: _,
             ram: _,
@@ -125,6 +132,7 @@ impl Cpu {
             shadow: *shadow,
             halted: *halted,
             pending_debug: *pending_debug,
+            machine_check: *machine_check,
         }
     }
 
@@ -157,7 +165,10 @@ impl Cpu {
         self.shadow = state.shadow;
         self.halted = state.halted;
         self.pending_debug = state.pending_debug;
+        self.machine_check = state.machine_check;
         self.stop = None;
+        self.watches.forget_reported();
+        self.breakpoints.forget_reported();
         self.tlb.flush(true);
         self.update_mode();
         Ok(())

@@ -3,9 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bus::Bus;
+use crate::cpu::breakpoint::Breakpoints;
 use crate::cpu::codemap::CodeMap;
 use crate::cpu::flags::STATUS_RESET;
+use crate::cpu::mca::BANKS;
 use crate::cpu::tlb::Tlb;
+use crate::cpu::watch::Watches;
 use crate::memory::Ram;
 
 /// Index of the stack pointer in [`Context::regs`].
@@ -195,6 +198,28 @@ pub enum Stop {
     Limit,
     /// Somebody outside asked to stop.
     Asked,
+    /// The virtual time of [`crate::cpu::Processor::set_alarm`] has come.
+    Alarm,
+    /// An instruction is about to access memory that is watched: see [`Cpu::watch_memory`].
+    Watched {
+        /// Of the watch.
+        number: u32,
+        /// What it accesses.
+        physical: u64,
+        /// How many bytes.
+        length: u64,
+        /// Whether it writes.
+        write: bool,
+    },
+    /// The next instruction is at an address of [`crate::cpu::Processor::set_breakpoints`].
+    Breakpoint {
+        /// Linear.
+        address: u64,
+    },
+    /// A system call has entered the kernel, of which nothing has executed yet.
+    SystemCall,
+    /// CR3 was loaded.
+    AddressSpace,
 }
 
 /// Model-specific registers that have a place of their own.
@@ -227,7 +252,7 @@ pub struct Msrs {
     /// Machine-check status and control.
     pub mcg: [u64; 2],
     /// Machine-check banks: control, status, address, misc.
-    pub mc_banks: [[u64; 4]; 10],
+    pub mc_banks: [[u64; 4]; BANKS],
     /// IA32_MISC_ENABLE.
     pub misc_enable: u64,
     /// Microcode revision as last asked for.
@@ -288,6 +313,14 @@ pub struct Cpu {
     pub(crate) block_limit: usize,
     /// Debug conditions found by the current instruction, to be raised after it.
     pub(crate) pending_debug: u64,
+    /// A machine check waits to be delivered.
+    pub(crate) machine_check: bool,
+    /// An interrupt or exception is being delivered.
+    pub(crate) delivering: bool,
+    /// Memory that somebody outside looks at.
+    pub(crate) watches: Watches,
+    /// Code that somebody outside looks at.
+    pub(crate) breakpoints: Breakpoints,
     /// Why the machine stops.
     pub(crate) stop: Option<Stop>,
     pub(crate) tlb: Box<Tlb>,
@@ -364,6 +397,10 @@ impl Cpu {
             halted: false,
             block_limit: 0,
             pending_debug: 0,
+            machine_check: false,
+            delivering: false,
+            watches: Watches::default(),
+            breakpoints: Breakpoints::default(),
             stop: None,
             tlb: Tlb::new(),
             code: CodeMap::new(ram.bytes()),

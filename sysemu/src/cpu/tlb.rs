@@ -117,6 +117,26 @@ impl Tlb {
         }
     }
 
+    /// Exchanges the physical page of all entries of a linear one; where `writable` is false, write entries are dropped instead.
+    pub(crate) fn redirect(&mut self, linear: u64, physical: u64, writable: bool) -> usize {
+        let index = Tlb::index(linear);
+        let mut changed = 0;
+        for (number, table) in self.tables.iter_mut().enumerate() {
+            let entry = &mut table[index];
+            if entry.tag != linear & !0xfff {
+                continue;
+            }
+            let write = number < FETCH && number % 2 == 1;
+            if write && !writable {
+                *entry = CLEAR;
+            } else {
+                entry.page = physical & !0xfff;
+                changed += 1;
+            }
+        }
+        changed
+    }
+
     /// Drops write entries of a physical page, which now holds code.
     pub(crate) fn protect(&mut self, physical: u64) {
         for class in 0..3 {

@@ -40,6 +40,8 @@ pub const PF: u8 = 14;
 pub const MF: u8 = 16;
 /// Alignment check.
 pub const AC: u8 = 17;
+/// Machine check.
+pub const MC: u8 = 18;
 /// SIMD floating-point error.
 pub const XM: u8 = 19;
 

@@ -4,7 +4,7 @@ use crate::cpu::flags::{self, IF, RF, VM, ZF};
 use crate::cpu::interrupt::Source;
 use crate::cpu::mmu::canonical;
 use crate::cpu::op::Op;
-use crate::cpu::state::{CS, CodeSize, Cpu, FS, GS, RSP, SS, Segment, Table};
+use crate::cpu::state::{CS, CodeSize, Cpu, FS, GS, RSP, SS, Segment, Stop, Table};
 use crate::cpu::trap::{self, GP0, INVALID_OPCODE, Trap};
 use crate::memory::Scalar;
 
@@ -484,6 +484,7 @@ pub(crate) fn syscall(cpu: &mut Cpu, _: &Op) -> Result<(), Trap> {
     cpu.set_rflags(flags & !cpu.msr.fmask);
     cpu.update_mode();
     cpu.jump(cpu.msr.lstar);
+    cpu.stop_after(cpu.breakpoints.system_calls, Stop::SystemCall);
     Ok(())
 }
 
