@@ -8,7 +8,7 @@ use crate::board::pc::Pc;
 use crate::boot::linux::{Boot, BootError, prepare};
 use crate::cpu::{Processor, Stop};
 use crate::memory::Ram;
-use crate::snapshot::{self, Description, Records, Snapshot, SnapshotError};
+use crate::snapshot::{self, Description, Loader, Records, Snapshot, SnapshotError};
 
 /// A machine.
 #[derive(Debug)]
@@ -72,54 +72,57 @@ impl Machine {
         Ok(Snapshot { records, ram })
     }
 
-    /// A machine that goes on from a snapshot. Its RAM is a copy on write: this takes no longer than mapping it.
+    /// A new machine that goes on from a snapshot. Its RAM is a copy on write: this takes no longer than mapping it.
     ///
     /// # Errors
     /// When the snapshot is of another version or another machine, or the host lacks what is needed.
     pub fn restore(snapshot: &Snapshot, console: Console) -> Result<Self, SnapshotError> {
-        let description = snapshot.description()?;
-        if description.board != BOARD {
-            return Err(SnapshotError::Machine {
-                tag: snapshot::MACHINE.into(),
-                found: format!("board {}", description.board),
-                asked: BOARD.into(),
-            });
-        }
-        if description.memory != snapshot.ram().bytes() {
-            return Err(SnapshotError::Malformed {
-                tag: snapshot::MACHINE.into(),
-                reason: format!("{} bytes of memory", description.memory),
-            });
-        }
-        let ram = Ram::of_image(snapshot.ram()).map_err(SnapshotError::Host)?;
-        let mut machine = Self::with_ram(ram, console).map_err(SnapshotError::Host)?;
+        let memory = snapshot.description()?.memory;
+        let mut machine = Self::new(memory, console).map_err(SnapshotError::Host)?;
         machine.load(snapshot)?;
         Ok(machine)
     }
 
-    /// Takes this machine, which was restored from that snapshot, back to it. What was decoded of memory that nobody wrote stays decoded.
+    /// Takes this machine to the state of a snapshot. Where it was there before, what was decoded of memory that nobody has written since stays
+    /// decoded.
     ///
     /// # Errors
-    /// When it was not restored from it, or the host refuses.
-    pub fn rewind(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        if !self.processor.cpu.ram.is_copy_of(snapshot.ram()) {
-            return Err(SnapshotError::Host(
-                "the machine was not restored from this snapshot".into(),
+    /// When the snapshot is of another version or another machine, or the host refuses: the machine is then not to be used any more.
+    pub fn load(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        let mut loader = snapshot.records().loader();
+        self.load_parts(snapshot, &mut loader)?;
+        loader.finish()
+    }
+
+    /// The same, and the rest of the records is somebody else's.
+    pub(crate) fn load_parts(
+        &mut self,
+        snapshot: &Snapshot,
+        loader: &mut Loader<'_>,
+    ) -> Result<(), SnapshotError> {
+        let description = snapshot.description()?;
+        let other = |found: String, asked: String| SnapshotError::Machine {
+            tag: snapshot::MACHINE.into(),
+            found,
+            asked,
+        };
+        if description.board != BOARD {
+            return Err(other(format!("board {}", description.board), BOARD.into()));
+        }
+        let memory = self.processor.cpu.ram.bytes();
+        if description.memory != memory || snapshot.ram().bytes() != memory {
+            return Err(other(
+                format!("{} bytes of memory", description.memory),
+                format!("{memory}"),
             ));
         }
         self.processor
-            .rewind_memory()
+            .adopt_memory(snapshot.ram())
             .map_err(SnapshotError::Host)?;
-        self.load(snapshot)
-    }
-
-    fn load(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        let cpu = &mut self.processor.cpu;
-        let mut loader = snapshot.records().loader();
         loader.skip(snapshot::MACHINE);
+        let cpu = &mut self.processor.cpu;
         loader.give(CPU, cpu)?;
-        cpu.bus.load(&mut loader)?;
-        loader.finish()
+        cpu.bus.load(loader)
     }
 
     /// Setting this stops the machine soon.

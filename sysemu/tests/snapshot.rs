@@ -1,101 +1,12 @@
-//! Snapshots of a machine with a small guest: real mode, with the timer interrupting a loop that fills memory, a dot on the console at
-//! each interrupt. What is restored goes on like what was never interrupted; what cannot be restored is refused.
+//! Snapshots of a machine with a small guest: what is restored goes on like what was never interrupted; what cannot be restored is refused.
 
-use std::io::Write;
+mod small;
+
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
-use fits_sysemu::board::console::{Console, Input};
-use fits_sysemu::cpu::state::{CS, RIP};
-use fits_sysemu::cpu::{CpuState, Stop};
 use fits_sysemu::machine::Machine;
-use fits_sysemu::snapshot::{Snapshot, file};
-
-const MEMORY: u64 = 4 << 20;
-const CODE: u64 = 0x1000;
-const HANDLER: u8 = 0x59;
-
-/// Sets up stack, controllers and timer, then counts.
-#[rustfmt::skip]
-const GUEST: &[u8] = &[
-    0xfa,                                     // cli
-    0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xd0,       // xor ax, ax; mov ds, ax; mov ss, ax
-    0xbc, 0x00, 0x80,                         // mov sp, 0x8000
-    0x66, 0xb9, 0x1b, 0, 0, 0, 0x0f, 0x32,    // mov ecx, 0x1b; rdmsr
-    0x66, 0x25, 0xff, 0xf7, 0xff, 0xff,       // and eax, ~0x800: no local APIC
-    0x0f, 0x30,                               // wrmsr
-    0xc7, 0x06, 0x20, 0x00, HANDLER, 0x10,    // mov word [0x20], handler
-    0xc7, 0x06, 0x22, 0x00, 0x00, 0x00,       // mov word [0x22], 0
-    0xb0, 0x11, 0xe6, 0x20, 0xb0, 0x08, 0xe6, 0x21, // the interrupt controller
-    0xb0, 0x04, 0xe6, 0x21, 0xb0, 0x01, 0xe6, 0x21,
-    0xb0, 0xfe, 0xe6, 0x21,
-    0xb0, 0x34, 0xe6, 0x43, 0xb0, 0x50, 0xe6, 0x40, // the timer, every 67 microseconds
-    0xb0, 0x00, 0xe6, 0x40,
-    0xfb,                                     // sti
-    0x66, 0xff, 0x06, 0x00, 0x20,             // inc dword [0x2000]
-    0x88, 0x87, 0x00, 0x30,                   // mov [bx + 0x3000], al
-    0x04, 0x07, 0x43,                         // add al, 7; inc bx
-    0x81, 0xe3, 0xff, 0x0f,                   // and bx, 0xfff
-    0xeb, 0xee,                               // jmp
-    // The handler.
-    0x50, 0x52,                               // push ax; push dx
-    0x66, 0xff, 0x06, 0x04, 0x20,             // inc dword [0x2004]
-    0xba, 0xf8, 0x03, 0xb0, 0x2e, 0xee,       // mov dx, 0x3f8; mov al, '.'; out dx, al
-    0xb0, 0x20, 0xe6, 0x20,                   // end of interrupt
-    0x5a, 0x58, 0xcf,                         // pop dx; pop ax; iret
-];
-
-/// What a machine prints.
-#[derive(Clone, Default)]
-struct Printed(Arc<Mutex<Vec<u8>>>);
-
-impl Printed {
-    fn console(&self) -> Console {
-        Console::new(Box::new(self.clone()), Input::None)
-    }
-    fn bytes(&self) -> Vec<u8> {
-        self.0.lock().expect("no panic").clone()
-    }
-}
-
-impl Write for Printed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no panic").extend(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn machine(printed: &Printed) -> Machine {
-    let mut machine = Machine::new(MEMORY, printed.console()).expect("a machine");
-    let processor = machine.processor();
-    processor.write_physical(CODE, GUEST).expect("RAM");
-    processor.cpu.seg[CS].selector = 0;
-    processor.cpu.seg[CS].base = 0;
-    processor.cpu.ctx.regs[RIP] = CODE;
-    processor.refresh();
-    machine
-}
-
-/// All that can be seen of a machine.
-fn seen(machine: &mut Machine) -> (CpuState, u64, Vec<u8>) {
-    let hash = machine.memory_hash();
-    let cpu = &mut machine.processor().cpu;
-    let mut records = fits_sysemu::snapshot::Records::default();
-    cpu.bus.save(&mut records);
-    let devices = records
-        .iter()
-        .flat_map(|record| [record.tag.as_bytes(), &record.bytes].concat())
-        .collect();
-    (cpu.state(), hash, devices)
-}
-
-fn run_to(machine: &mut Machine, limit: u64) {
-    assert_eq!(machine.run(limit), Stop::Limit);
-    assert_eq!(machine.retired(), limit);
-}
+use fits_sysemu::snapshot::{Record, Snapshot, file};
+use small::{CODE, Printed, machine, run_to, seen};
 
 const END: u64 = 2_000_000;
 /// Among them moments right before, in and after an interrupt.
@@ -162,15 +73,21 @@ fn a_copy_of_a_copy_and_a_machine_that_was_taken_back() {
             .processor()
             .write_physical(CODE, &[0xf4; 256])
             .expect("RAM");
-        three.rewind(&second).expect("taken back");
+        three.load(&second).expect("taken back");
         assert_eq!(three.retired(), 300_000);
         run_to(&mut three, END);
         assert_eq!(seen(&mut three), expected);
     }
-    assert!(three.rewind(&first).is_err(), "it was not restored from it");
-    assert!(
-        one.rewind(&first).is_ok(),
-        "a machine is a copy of its own last snapshot"
+    // From one snapshot to another, whose memory is another image.
+    three.load(&first).expect("taken to it");
+    assert_eq!(three.retired(), 100_000);
+    run_to(&mut three, END);
+    assert_eq!(seen(&mut three), expected);
+    let mut small = Machine::new(2 << 20, nobody.console()).expect("a machine");
+    let error = small.load(&first).expect_err("less memory");
+    assert_eq!(
+        error.to_string(),
+        "the snapshot is of another machine: record \"machine\" says 4194304 bytes of memory, not 2097152"
     );
 }
 
@@ -248,7 +165,7 @@ fn other_versions_and_other_machines_are_refused_with_the_name_of_the_record() {
         }
     }
     let mut more = snapshot.clone();
-    more.records_mut().push(fits_sysemu::snapshot::Record {
+    more.records_mut().push(Record {
         tag: "pc/flux".into(),
         version: 1,
         bytes: Vec::new(),
@@ -258,11 +175,7 @@ fn other_versions_and_other_machines_are_refused_with_the_name_of_the_record() {
 }
 
 /// What restoring says after one record was changed.
-fn changed(
-    snapshot: &Snapshot,
-    tag: &str,
-    change: impl FnOnce(&mut fits_sysemu::snapshot::Record),
-) -> String {
+fn changed(snapshot: &Snapshot, tag: &str, change: impl FnOnce(&mut Record)) -> String {
     let mut snapshot = snapshot.clone();
     let record = snapshot.records_mut().get_mut(tag).expect("such a record");
     change(record);

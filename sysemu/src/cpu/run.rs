@@ -6,7 +6,7 @@ use crate::cpu::flags::{IF, RF, TF};
 use crate::cpu::interrupt::Source;
 use crate::cpu::state::{Cpu, RIP, Stop};
 use crate::cpu::trap::{self, GP0, Trap};
-use crate::memory::Ram;
+use crate::memory::{Ram, RamImage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -273,11 +273,17 @@ impl Processor {
         Ok(())
     }
 
-    /// Gives up all that was written to memory since it became a copy of an image, and forgets code that was decoded there.
+    /// Makes memory a copy of an image, and forgets code that was decoded of what changes. Where memory is a copy of it already, that is only what
+    /// was written since.
     ///
     /// # Errors
-    /// When it is no such copy, or the host refuses: a sentence.
-    pub fn rewind_memory(&mut self) -> Result<(), String> {
+    /// When the image has another size, or the host refuses: a sentence.
+    pub fn adopt_memory(&mut self, image: &RamImage) -> Result<(), String> {
+        if !self.cpu.ram.is_copy_of(image) {
+            self.cpu.ram.adopt(image)?;
+            self.blocks.clear(&mut self.cpu);
+            return Ok(());
+        }
         for (start, length) in self.cpu.ram.rewind()? {
             for page in (start..start + length).step_by(4096) {
                 self.cpu.note_write(page, 4096);

@@ -146,12 +146,29 @@ impl Ram {
         Ok(self.image.clone())
     }
 
+    /// Becomes a copy of an image; what was in memory is gone. Handles to memory stay valid.
+    ///
+    /// # Errors
+    /// When the image has another size, or the host refuses: a sentence.
+    pub fn adopt(&mut self, image: &RamImage) -> Result<(), String> {
+        if image.bytes() != self.bytes {
+            return Err(format!(
+                "an image of {} bytes for {} bytes of guest memory",
+                image.bytes(),
+                self.bytes
+            ));
+        }
+        self.image = image.clone();
+        drop(self.written.take());
+        self.remap()
+    }
+
     /// Makes the mapping a private one of the image, at the same place.
     fn remap(&mut self) -> Result<(), String> {
         let refused = "cannot map guest memory again";
         let length = NonZeroUsize::new(self.bytes as usize).ok_or(refused)?;
-        // SAFETY: the mapping that `memory` owns is replaced by one of the same length with the same bytes (the file's, to which all that was
-        // written has gone), so all pointers into it stay valid; `&mut self` keeps others from looking meanwhile.
+        // SAFETY: the mapping that `memory` owns is replaced by one of the same length at the same place, so all pointers into it stay valid;
+        // `&mut self` keeps others from looking meanwhile.
         let mapped = unsafe {
             mmap(
                 NonZeroUsize::new(self.start as usize),

@@ -99,6 +99,16 @@ pub enum SnapshotError {
         /// Why.
         reason: String,
     },
+    /// A plug-in fails.
+    #[error("plug-in \"{plugin}\" fails at event {event}: {reason}")]
+    Plugin {
+        /// Which one.
+        plugin: String,
+        /// At which event.
+        event: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The host refuses something.
     #[error("{0}")]
     Host(String),

@@ -7,9 +7,11 @@ pub mod array;
 mod component;
 mod error;
 pub mod file;
+mod plugin;
 
 pub use component::{Component, Loader, Record, Records, State, decode, encode};
 pub use error::SnapshotError;
+pub use plugin::{Plugin, Plugins, Refusal};
 
 use serde::{Deserialize, Serialize};
 
