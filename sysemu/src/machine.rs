@@ -83,7 +83,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Takes this machine to the state of a snapshot. Where it was there before, what was decoded of memory that nobody has written since stays
+    /// Takes this machine to the state of a snapshot. Nobody watches memory, code or time any more, and no cell is stuck. Where it was there before, what was decoded of memory that nobody has written since stays
     /// decoded.
     ///
     /// # Errors
@@ -116,6 +116,7 @@ impl Machine {
                 format!("{memory}"),
             ));
         }
+        self.processor.forget_watchers();
         self.processor
             .adopt_memory(snapshot.ram())
             .map_err(SnapshotError::Host)?;

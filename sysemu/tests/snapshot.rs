@@ -4,6 +4,7 @@ mod small;
 
 use std::path::Path;
 
+use fits_sysemu::cpu::Stop;
 use fits_sysemu::machine::Machine;
 use fits_sysemu::snapshot::{Record, Snapshot, file};
 use small::{CODE, Printed, machine, run_to, seen};
@@ -68,6 +69,12 @@ fn a_copy_of_a_copy_and_a_machine_that_was_taken_back() {
         assert_eq!(seen(machine), expected);
     }
     for _ in 0..3 {
+        three.load(&second).expect("taken back");
+        // A stuck counter, a breakpoint and a watch are outside of the state.
+        let processor = three.processor();
+        processor.cpu.stick(0x2000, 0xff, 0x55);
+        processor.set_breakpoints(&[u64::from(u16::from(small::HANDLER) + 0x1000)]);
+        assert!(matches!(three.run(END), Stop::Breakpoint { .. }));
         // The guest's code is rewritten, so that code which was decoded must be forgotten.
         three
             .processor()

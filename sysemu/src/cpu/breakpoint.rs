@@ -25,6 +25,11 @@ impl Breakpoints {
         self.reported_at = None;
     }
 
+    /// Whether there is an address to stop at.
+    pub(crate) fn any(&self) -> bool {
+        self.offsets.is_some()
+    }
+
     /// Whether an address with that offset in its page may be one to stop at.
     #[inline(always)]
     pub(crate) fn offset_used(&self, address: u64) -> bool {

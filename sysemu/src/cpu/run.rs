@@ -6,6 +6,7 @@ use crate::cpu::flags::{IF, RF, TF};
 use crate::cpu::interrupt::Source;
 use crate::cpu::state::{Cpu, RIP, Stop};
 use crate::cpu::trap::{self, GP0, Trap};
+use crate::cpu::watch::Watches;
 use crate::memory::{Ram, RamImage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -271,6 +272,16 @@ impl Processor {
         }
         self.blocks.invalidate(&mut self.cpu);
         Ok(())
+    }
+
+    /// Nobody looks at memory, code or time any more, and no cell is stuck.
+    pub fn forget_watchers(&mut self) {
+        self.alarm = u64::MAX;
+        let watched = std::mem::take(&mut self.cpu.breakpoints).any();
+        self.cpu.watches = Watches::default();
+        if watched {
+            self.blocks.clear(&mut self.cpu);
+        }
     }
 
     /// Makes memory a copy of an image, and forgets code that was decoded of what changes. Where memory is a copy of it already, that is only what

@@ -16,7 +16,8 @@ use fits_sysemu::snapshot::Records;
 pub(crate) const MEMORY: u64 = 4 << 20;
 /// Where the guest lies.
 pub(crate) const CODE: u64 = 0x1000;
-const HANDLER: u8 = 0x59;
+/// The low byte of the address of the interrupt handler.
+pub(crate) const HANDLER: u8 = 0x59;
 
 /// Sets up stack, controllers and timer, then counts.
 #[rustfmt::skip]
