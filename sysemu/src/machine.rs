@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::board::console::Console;
+use crate::board::hardware::Hardware;
 use crate::board::pc::Pc;
 use crate::boot::linux::{Boot, BootError, prepare};
 use crate::cpu::{Processor, Stop};
@@ -24,26 +24,30 @@ const CPU: &str = "cpu";
 const SLICE: u64 = 20_000_000;
 
 impl Machine {
-    /// A machine with that much memory, right after power-on: nothing is in it.
+    /// A machine with that much memory and these parts (a console alone is enough), right after power-on: nothing is in memory.
     ///
     /// # Errors
     /// When the host lacks what is needed: a sentence.
-    pub fn new(memory: u64, console: Console) -> Result<Self, String> {
-        Self::with_ram(Ram::new(memory)?, console)
+    pub fn new(memory: u64, hardware: impl Into<Hardware>) -> Result<Self, String> {
+        Self::with_ram(Ram::new(memory)?, hardware.into())
     }
 
-    fn with_ram(ram: Ram, console: Console) -> Result<Self, String> {
-        let board = Pc::new(console, ram.dma());
+    fn with_ram(ram: Ram, hardware: Hardware) -> Result<Self, String> {
+        let board = Pc::new(hardware, ram.dma());
         let processor = Processor::new(ram, Box::new(board))?;
         Ok(Machine { processor })
     }
 
-    /// A machine with that much memory, ready to boot.
+    /// A machine with that much memory and these parts, ready to boot.
     ///
     /// # Errors
     /// When the host lacks what is needed, or the kernel cannot be started.
-    pub fn boot(memory: u64, console: Console, boot: &Boot) -> Result<Self, BootError> {
-        let mut machine = Self::new(memory, console).map_err(BootError::Memory)?;
+    pub fn boot(
+        memory: u64,
+        hardware: impl Into<Hardware>,
+        boot: &Boot,
+    ) -> Result<Self, BootError> {
+        let mut machine = Self::new(memory, hardware).map_err(BootError::Memory)?;
         prepare(&mut machine.processor, boot)?;
         Ok(machine)
     }
@@ -76,9 +80,12 @@ impl Machine {
     ///
     /// # Errors
     /// When the snapshot is of another version or another machine, or the host lacks what is needed.
-    pub fn restore(snapshot: &Snapshot, console: Console) -> Result<Self, SnapshotError> {
+    pub fn restore(
+        snapshot: &Snapshot,
+        hardware: impl Into<Hardware>,
+    ) -> Result<Self, SnapshotError> {
         let memory = snapshot.description()?.memory;
-        let mut machine = Self::new(memory, console).map_err(SnapshotError::Host)?;
+        let mut machine = Self::new(memory, hardware).map_err(SnapshotError::Host)?;
         machine.load(snapshot)?;
         Ok(machine)
     }

@@ -1,5 +1,6 @@
 //! Wiring: which chip is at which address, and which line leads where.
 
 pub mod console;
+pub mod hardware;
 pub mod map;
 pub mod pc;

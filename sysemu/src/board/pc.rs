@@ -11,22 +11,30 @@
 //! | 0x501 | `debug-exit` | debug exit |
 //! | 0x600 | `power` | power management, line 9 |
 //! | 0xcf8 | `pci` | PCI configuration, reset |
+//! | 0x1f0, 0x3f6, 0x170, 0x376 | `ide0` | IDE, lines 14 and 15 |
 //!
-//! In memory: `ioapic` and `lapic`. Everything else reads all ones, and writes to it are dropped.
+//! In memory: `ioapic` and `lapic`. On the PCI bus: `host-bridge` (00.0), `isa-bridge` (01.0), `ide0` (01.1), and what was put into the machine from 03.0
+//! on; its four interrupts are lines 16 to 19 of the I/O APIC, and of the old controllers those that the ISA bridge routes them to.
+//! Everything else reads all ones, and writes to it are dropped.
 
+use std::any::Any;
 use std::ops::Range;
 
-use crate::board::console::Console;
+use crate::board::hardware::Hardware;
 use crate::board::map::Map;
 use crate::bus::Bus;
 use crate::cpu::Stop;
 use crate::devices::device::{Context, Device, number};
 use crate::devices::exit::DebugExit;
+use crate::devices::ide::Ide;
 use crate::devices::ioapic::IoApic;
 use crate::devices::keyboard::Keyboard;
 use crate::devices::lapic::Lapic;
-use crate::devices::lines::Line;
-use crate::devices::pci::Pci;
+use crate::devices::lines::{Line, PCI_LINE};
+use crate::devices::pci::bridges::Bridge;
+use crate::devices::pci::bus::{Access, windows};
+use crate::devices::pci::config::INTERRUPT_LINE;
+use crate::devices::pci::{Function, PciBus, PciDevice};
 use crate::devices::pic::Pics;
 use crate::devices::pit::Pit;
 use crate::devices::port92::Port92;
@@ -47,6 +55,18 @@ pub const DEBUG_EXIT: u16 = 0x501;
 const TIMER_LINE: u8 = 0;
 const SERIAL_LINE: u8 = 4;
 const FPU_LINE: u8 = 13;
+
+/// Device and function number of the ISA bridge: device 1.
+const ISA_BRIDGE: u8 = 8;
+/// The first PCI device that is not part of the board.
+pub const FIRST_SLOT: u8 = 3;
+/// The board's own devices.
+const CONTROLLERS: [(&str, Target); 4] = [
+    ("lapic", Target::Lapic),
+    ("ioapic", Target::IoApic),
+    ("pic", Target::Pics),
+    ("pci", Target::Pci),
+];
 
 /// Which of the two address spaces of the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +134,7 @@ enum Target {
     Lapic,
     IoApic,
     Pics,
+    Pci,
     Attached(usize),
 }
 
@@ -134,6 +155,12 @@ pub struct Pc {
     attached: Vec<Attached>,
     ports: Map<Target>,
     memory: Map<Target>,
+    pci: PciBus,
+    /// What PCI functions answer at, where nothing fixed does.
+    pci_ports: Map<Target>,
+    pci_memory: Map<Target>,
+    /// The ISA lines that PCI interrupts are routed to.
+    pci_routing: [Option<u8>; 4],
     fpu_line: Line,
     /// The earliest event of all devices.
     next_event: u64,
@@ -145,10 +172,10 @@ impl Pc {
     /// # Panics
     /// Never: its devices do not overlap.
     #[must_use]
-    pub fn new(console: Console, dma: Dma) -> Self {
+    pub fn new(hardware: Hardware, dma: Dma) -> Self {
         let mut context = Context::new(dma);
         let pit = Pit::new(context.lines.connect(TIMER_LINE));
-        let console = console.wired(context.lines.connect(SERIAL_LINE));
+        let console = hardware.console.wired(context.lines.connect(SERIAL_LINE));
         let mut pc = Pc {
             fpu_line: context.lines.connect(FPU_LINE),
             context,
@@ -158,6 +185,10 @@ impl Pc {
             attached: Vec::new(),
             ports: Map::default(),
             memory: Map::default(),
+            pci: PciBus::default(),
+            pci_ports: Map::default(),
+            pci_memory: Map::default(),
+            pci_routing: [None; 4],
             next_event: u64::MAX,
         };
         let ports = Place::ports;
@@ -168,11 +199,12 @@ impl Pc {
             (Target::Pics, ports(0x20..0x22, 0)),
             (Target::Pics, ports(0xa0..0xa2, 2)),
             (Target::Pics, ports(0x4d0..0x4d2, 4)),
+            (Target::Pci, ports(0xcf8..0xd00, 0)),
         ];
         for (target, place) in places {
             pc.place("", target, place).expect("the board is empty");
         }
-        let devices: [(&str, Box<dyn Device>, Vec<Place>); 8] = [
+        let devices: [(&str, Box<dyn Device>, Vec<Place>); 7] = [
             (
                 "pit",
                 Box::new(pit),
@@ -196,17 +228,122 @@ impl Pc {
                 Box::new(Power::default()),
                 vec![ports(POWER..POWER + 0x10, 0)],
             ),
-            (
-                "pci",
-                Box::new(Pci::default()),
-                vec![ports(0xcf8..0xd00, 0)],
-            ),
         ];
         for (name, device, places) in devices {
             pc.attach(name, device, places)
                 .expect("the board's own devices do not overlap");
         }
+        let ide = Ide::new(&mut pc.context.lines, hardware.ide);
+        let bar = PciDevice::bar;
+        let legacy = [
+            ports(0x1f0..0x1f8, bar(0)),
+            ports(0x3f6..0x3f7, bar(1) + 2),
+            ports(0x170..0x178, bar(2)),
+            ports(0x376..0x377, bar(3) + 2),
+        ];
+        let functions: [(&str, u8, Box<dyn Function>); 3] = [
+            ("host-bridge", 0, Box::new(Bridge::host())),
+            ("isa-bridge", ISA_BRIDGE, Box::new(Bridge::isa())),
+            ("ide0", ISA_BRIDGE + 1, Box::new(ide)),
+        ];
+        for (name, number, function) in functions {
+            let places = if name == "ide0" { &legacy[..] } else { &[] };
+            pc.attach_function(name, number, function, places.to_vec())
+                .expect("the board's own functions do not overlap");
+        }
+        // Firmware: lines that PCI interrupts are routed to are level-triggered.
+        for line in pc.pci_routing.into_iter().flatten() {
+            let chip = usize::from(line >> 3);
+            let levels = pc.pics.levels(chip) | 1 << (line & 7);
+            pc.pics.set_levels(chip, levels);
+        }
         pc
+    }
+
+    /// Adds a PCI function with a device and function number (device × 8 + function); `places` are those that no base address register moves.
+    ///
+    /// # Errors
+    /// When its name or one of its places is taken.
+    pub fn attach_function(
+        &mut self,
+        name: &str,
+        number: u8,
+        mut function: Box<dyn Function>,
+        places: Vec<Place>,
+    ) -> Result<(), AttachError> {
+        let config = function.config_mut();
+        if config.pin() != 0 {
+            let index = usize::from((number >> 3) + config.pin() - 1 & 3);
+            let line = crate::devices::pci::bridges::FIRMWARE_ROUTING[index];
+            config.put(INTERRUPT_LINE, &[line]);
+        }
+        self.pci.add(number, self.attached.len(), config);
+        self.attach(name, Box::new(PciDevice { function }), places)?;
+        self.decode();
+        Ok(())
+    }
+
+    /// The PCI interrupt line of a function that asks for INTA.
+    #[must_use]
+    pub fn pci_line(&mut self, number: u8) -> Line {
+        self.context.lines.connect(PCI_LINE + (number >> 3 & 3))
+    }
+
+    fn function(&mut self, index: usize) -> Option<(&mut dyn Function, &mut Context)> {
+        let device: &mut dyn Any = &mut *self.attached[index].device;
+        let pci = device.downcast_mut::<PciDevice>()?;
+        Some((&mut *pci.function, &mut self.context))
+    }
+
+    /// Looks at configuration spaces: which addresses are answered, where interrupts go.
+    fn decode(&mut self) {
+        self.pci_ports = Map::default();
+        self.pci_memory = Map::default();
+        for (number, index) in self.pci.functions().to_vec() {
+            let Some((function, _)) = self.function(index) else {
+                continue;
+            };
+            let windows = windows(function.config());
+            let function: &dyn Any = function;
+            if let (ISA_BRIDGE, Some(bridge)) = (number, function.downcast_ref::<Bridge>()) {
+                self.pci_routing = std::array::from_fn(|pin| bridge.route(pin));
+            }
+            for window in windows {
+                let map = if window.ports {
+                    &mut self.pci_ports
+                } else {
+                    &mut self.pci_memory
+                };
+                // Software may let windows overlap: the first function wins, as good as any.
+                let _ = map.insert(window.range, Target::Attached(index), window.offset);
+            }
+        }
+    }
+
+    /// The function that an access to the bus's registers is passed on to, and the offset in its configuration space.
+    fn configuration(&self, target: Target, offset: u64, length: usize) -> Option<(usize, usize)> {
+        match (target, self.pci.access(offset, length)) {
+            (Target::Pci, Access::Function(index, at)) => Some((index, at)),
+            _ => None,
+        }
+    }
+
+    fn read_configuration(&mut self, index: usize, at: usize, data: &mut [u8]) {
+        if let Some((function, context)) = self.function(index) {
+            function.before_config_read(context, at);
+            function.config().read(at, data);
+        }
+        self.acted(Target::Attached(index));
+    }
+
+    fn write_configuration(&mut self, index: usize, at: usize, data: &[u8]) {
+        if let Some((function, context)) = self.function(index) {
+            function.config_mut().write(at, data);
+            function.configured(context, at, data.len());
+        }
+        self.decode();
+        self.acted(Target::Attached(index));
+        self.drive_old_lines();
     }
 
     /// Adds a device.
@@ -250,18 +387,18 @@ impl Pc {
 
     /// The names of all devices.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        ["lapic", "ioapic", "pic"]
-            .into_iter()
+        CONTROLLERS
+            .iter()
+            .map(|(name, _)| *name)
             .chain(self.attached.iter().map(|attached| attached.name.as_str()))
     }
 
     /// The device of that name, and what it acts with.
     pub fn device(&mut self, name: &str) -> Option<(&mut dyn Device, &mut Context)> {
-        let target = match name {
-            "lapic" => Target::Lapic,
-            "ioapic" => Target::IoApic,
-            "pic" => Target::Pics,
-            _ => Target::Attached(
+        let own = CONTROLLERS.iter().find(|(own, _)| *own == name);
+        let target = match own {
+            Some((_, target)) => *target,
+            None => Target::Attached(
                 self.attached
                     .iter()
                     .position(|attached| attached.name == name)?,
@@ -275,6 +412,7 @@ impl Pc {
             Target::Lapic => &mut self.lapic,
             Target::IoApic => &mut self.ioapic,
             Target::Pics => &mut self.pics,
+            Target::Pci => &mut self.pci,
             Target::Attached(index) => &mut *self.attached[index].device,
         };
         (device, &mut self.context)
@@ -282,17 +420,21 @@ impl Pc {
 
     /// Who answers for all of these bytes.
     fn find(&self, space: Space, address: u64, length: usize) -> Option<(Target, u64)> {
-        let map = match space {
-            Space::Ports => &self.ports,
-            Space::Memory => &self.memory,
+        let (map, pci) = match space {
+            Space::Ports => (&self.ports, &self.pci_ports),
+            Space::Memory => (&self.memory, &self.pci_memory),
         };
         map.find(address, length as u64)
+            .or_else(|| pci.find(address, length as u64))
             .filter(|(target, _)| *target != Target::Lapic || self.lapic.enabled())
     }
 
     fn read(&mut self, now: u64, space: Space, address: u64, data: &mut [u8]) {
         self.context.now = now;
         if let Some((target, offset)) = self.find(space, address, data.len()) {
+            if let Some((index, at)) = self.configuration(target, offset, data.len()) {
+                return self.read_configuration(index, at, data);
+            }
             let (device, context) = self.split(target);
             device.read(context, offset, data);
             self.acted(target);
@@ -309,6 +451,9 @@ impl Pc {
     fn write(&mut self, now: u64, space: Space, address: u64, data: &[u8]) {
         self.context.now = now;
         if let Some((target, offset)) = self.find(space, address, data.len()) {
+            if let Some((index, at)) = self.configuration(target, offset, data.len()) {
+                return self.write_configuration(index, at, data);
+            }
             let (device, context) = self.split(target);
             device.write(context, offset, data);
             self.acted(target);
@@ -336,11 +481,16 @@ impl Pc {
             attached,
             ports: _,
             memory: _,
+            pci,
+            pci_ports: _,
+            pci_memory: _,
+            pci_routing: _,
             fpu_line: _,
             next_event: _,
         } = self;
-        let own: [(&str, &mut dyn Component); 4] = [
+        let own: [(&str, &mut dyn Component); 5] = [
             ("lines", lines),
+            ("pci", pci),
             ("lapic", lapic),
             ("ioapic", ioapic),
             ("pic", pics),
@@ -380,14 +530,40 @@ impl Pc {
         for (line, active) in self.context.lines.take_changes() {
             // The timer's line is at another pin.
             let pin = if line == TIMER_LINE { 2 } else { line };
-            self.pics.set_line(line, active);
             self.ioapic.set_line(pin.into(), active);
+            let old = match line.checked_sub(PCI_LINE) {
+                None => Some(line),
+                Some(index) => self.pci_routing[usize::from(index)],
+            };
+            if let Some(old) = old {
+                let shared = active || self.old_line(old);
+                self.pics.set_line(old, shared);
+            }
         }
         self.carry_messages();
         for vector in self.lapic.take_ended() {
             self.ioapic.end(vector);
         }
         self.carry_messages();
+    }
+
+    /// The level of a line of the old controllers: an ISA line, and PCI interrupts that are routed to it.
+    fn old_line(&self, number: u8) -> bool {
+        let routed = (0..4).any(|index| {
+            self.pci_routing[usize::from(index)] == Some(number)
+                && self.context.lines.level(PCI_LINE + index)
+        });
+        routed || self.context.lines.level(number)
+    }
+
+    /// Routing has changed.
+    fn drive_old_lines(&mut self) {
+        for number in (3..16).filter(|&number| number != 8 && number != 13) {
+            let level = self.old_line(number);
+            if level != self.pics.line(number) {
+                self.pics.set_line(number, level);
+            }
+        }
     }
 
     fn carry_messages(&mut self) {
@@ -505,6 +681,7 @@ impl Bus for Pc {
         for attached in &mut self.attached {
             attached.due = attached.device.next_event();
         }
+        self.decode();
         self.context.stop = None;
         self.plan();
         Ok(())

@@ -1,10 +1,12 @@
 //! ACPI tables: processor and interrupt controllers, power management, the sleep state that switches off.
 
 use crate::board::pc::{IOAPIC, LAPIC, POWER};
+use crate::devices::lines::PCI_LINE;
+use crate::devices::pci::bridges::FIRMWARE_ROUTING;
 use crate::devices::power::OFF;
 use acpi_tables::Aml;
 use acpi_tables::aml::{
-    self, EISAName, IO, Interrupt, Name, Package, Path, ResourceTemplate, Scope,
+    self, EISAName, IO, Interrupt, Name, Package, PackageBuilder, Path, ResourceTemplate, Scope,
 };
 use acpi_tables::sdt::Sdt;
 
@@ -48,6 +50,11 @@ fn dsdt() -> Sdt {
     let mut code = Vec::new();
     let off = Package::new(vec![&OFF, &OFF, &aml::ZERO, &aml::ZERO]);
     Name::new(Path::new("_S5_"), &off).to_aml_bytes(&mut code);
+    // The operating system says which interrupt controllers it uses: 0 the old ones, 1 the APICs.
+    let model = Path::new("PICF");
+    Name::new(Path::new("PICF"), &aml::ZERO).to_aml_bytes(&mut code);
+    let keep = aml::Store::new(&model, &aml::Arg(0));
+    aml::Method::new(Path::new("_PIC"), 1, false, vec![&keep]).to_aml_bytes(&mut code);
     let port_id = EISAName::new("PNP0501");
     let port = IO::new(0x3f8, 0x3f8, 0, 8);
     let line = Interrupt::new(true, true, false, false, 4);
@@ -73,15 +80,33 @@ fn dsdt() -> Sdt {
         ResourceTemplate::new(vec![&buses, &configuration, &below, &above, &window]);
     let bridge_identity = Name::new(Path::new("_HID"), &bridge_id);
     let bridge_current = Name::new(Path::new("_CRS"), &bridge_resources);
+    let apic_routing = routing(|interrupt| u32::from(PCI_LINE) + interrupt);
+    let old_routing = routing(|interrupt| FIRMWARE_ROUTING[interrupt as usize].into());
+    let apics = aml::Return::new(&apic_routing);
+    let old = aml::Return::new(&old_routing);
+    let model = Path::new("\\PICF");
+    let uses_apics = aml::If::new(&model, vec![&apics]);
+    let bridge_routing = aml::Method::new(Path::new("_PRT"), 0, false, vec![&uses_apics, &old]);
     let bridge = aml::Device::new(
         Path::new("PCI0"),
-        vec![&bridge_identity, &unique, &bridge_current],
+        vec![&bridge_identity, &unique, &bridge_current, &bridge_routing],
     );
 
     Scope::new(Path::new("\\_SB_"), vec![&bridge, &serial]).to_aml_bytes(&mut code);
     let mut dsdt = table(b"DSDT", 36, 2);
     dsdt.append_slice(&code);
     dsdt
+}
+
+/// A PCI routing table: for all devices and their four pins, the interrupt that `line` gives for one of the bus's four.
+fn routing(line: impl Fn(u32) -> u32) -> PackageBuilder {
+    let mut table = PackageBuilder::new();
+    for (device, pin) in (0..32_u32).flat_map(|device| (0..4_u32).map(move |pin| (device, pin))) {
+        let address = device << 16 | 0xffff;
+        let interrupt = line((device + pin) & 3);
+        table.add_element(&Package::new(vec![&address, &pin, &aml::ZERO, &interrupt]));
+    }
+    table
 }
 
 fn facs() -> [u8; 64] {

@@ -2,10 +2,12 @@
 
 pub mod device;
 pub mod exit;
+pub mod ide;
 pub mod ioapic;
 pub mod keyboard;
 pub mod lapic;
 pub mod lines;
+pub mod medium;
 pub mod pci;
 pub mod pic;
 pub mod pit;

@@ -183,6 +183,12 @@ impl Pics {
         self.cascade();
     }
 
+    /// The level of one of the 16 lines.
+    #[must_use]
+    pub fn line(&self, line: u8) -> bool {
+        self.0[usize::from(line >> 3 & 1)].lines >> (line & 7) & 1 != 0
+    }
+
     fn cascade(&mut self) {
         let high = self.0[1].pending(false).is_some();
         self.0[0].set_line(2, false);

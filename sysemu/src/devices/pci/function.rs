@@ -1,0 +1,113 @@
+//! A PCI function, and the adapter that makes a device of it.
+
+use std::any::Any;
+use std::fmt::Debug;
+
+use crate::devices::device::{Context, Device};
+use crate::devices::pci::Config;
+use crate::snapshot::Component;
+
+/// A function: a device whose registers lie behind base address registers. The rules of [`Device`] hold.
+pub trait Function: Component + Any + Debug {
+    /// Its configuration space.
+    fn config(&self) -> &Config;
+
+    /// The same, to be changed.
+    fn config_mut(&mut self) -> &mut Config;
+
+    /// Reads at an offset behind a base address register.
+    fn read(&mut self, context: &mut Context, bar: usize, offset: u64, data: &mut [u8]);
+
+    /// Writes.
+    fn write(&mut self, context: &mut Context, bar: usize, offset: u64, data: &[u8]);
+
+    /// Software reads configuration space: what has to be looked up is put there.
+    fn before_config_read(&mut self, _context: &mut Context, _at: usize) {}
+
+    /// Software has written configuration space.
+    fn configured(&mut self, _context: &mut Context, _at: usize, _length: usize) {}
+
+    /// As for a device.
+    fn next_event(&self) -> Option<u64> {
+        None
+    }
+
+    /// As for a device.
+    fn advance(&mut self, _context: &mut Context) {}
+
+    /// As for a device; base addresses are kept, since there is no firmware to set them again.
+    fn reset(&mut self, context: &mut Context);
+
+    /// As for a device.
+    fn flush(&mut self) {}
+
+    /// As for a device.
+    fn wait(&mut self) {}
+}
+
+/// A function as a device: what lies behind base address register `n` begins at offset `PciDevice::bar(n)`.
+#[derive(Debug)]
+pub struct PciDevice {
+    /// The function.
+    pub function: Box<dyn Function>,
+}
+
+const BAR_SHIFT: u32 = 32;
+
+impl PciDevice {
+    /// Where a base address register's registers begin.
+    #[must_use]
+    pub const fn bar(index: usize) -> u64 {
+        (index as u64) << BAR_SHIFT
+    }
+}
+
+fn split(offset: u64) -> (usize, u64) {
+    ((offset >> BAR_SHIFT) as usize, offset & 0xffff_ffff)
+}
+
+impl Component for PciDevice {
+    fn version(&self) -> u32 {
+        self.function.version()
+    }
+
+    fn save(&self) -> Vec<u8> {
+        self.function.save()
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.function.load(bytes)
+    }
+}
+
+impl Device for PciDevice {
+    fn read(&mut self, context: &mut Context, offset: u64, data: &mut [u8]) {
+        let (bar, offset) = split(offset);
+        self.function.read(context, bar, offset, data);
+    }
+
+    fn write(&mut self, context: &mut Context, offset: u64, data: &[u8]) {
+        let (bar, offset) = split(offset);
+        self.function.write(context, bar, offset, data);
+    }
+
+    fn next_event(&self) -> Option<u64> {
+        self.function.next_event()
+    }
+
+    fn advance(&mut self, context: &mut Context) {
+        self.function.advance(context);
+    }
+
+    fn reset(&mut self, context: &mut Context) {
+        self.function.reset(context);
+    }
+
+    fn flush(&mut self) {
+        self.function.flush();
+    }
+
+    fn wait(&mut self) {
+        self.function.wait();
+    }
+}
