@@ -66,6 +66,8 @@ pub(crate) enum CliError {
     Report(#[from] ReportError),
     #[error("{0}")]
     Kernel(String),
+    #[error("{0}")]
+    Machine(String),
     #[error("the program cannot be run twice for --verify: {0}")]
     NotTwice(String),
 }

@@ -139,6 +139,11 @@ impl Machine {
         self.processor.stopper()
     }
 
+    /// Lets somebody else's flag stop the machine.
+    pub fn stop_when(&mut self, asked: Arc<AtomicBool>) {
+        self.processor.stop_when(asked);
+    }
+
     /// Runs until the machine stops, or that many instructions have retired since power-on.
     pub fn run(&mut self, limit: u64) -> Stop {
         let stopper = self.processor.stopper();

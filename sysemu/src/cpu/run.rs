@@ -60,6 +60,11 @@ impl Processor {
         Arc::clone(&self.asked)
     }
 
+    /// Lets somebody else's flag end [`Processor::run`].
+    pub fn stop_when(&mut self, asked: Arc<AtomicBool>) {
+        self.asked = asked;
+    }
+
     /// Runs until something stops the machine, or `limit` instructions have retired in all.
     pub fn run(&mut self, limit: u64) -> Stop {
         let cpu = &mut self.cpu;
