@@ -202,3 +202,49 @@ impl Around {
         Self(before.chain(after).map(byte).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fits_tracer::engine::{EngineOptions, Limits};
+    use fits_tracer::process::{Command, CpuPlan, Environment};
+
+    use super::*;
+    use crate::bits::Bits;
+    use crate::drive::state::missing;
+    use crate::fault::RegisterName;
+
+    fn launch() -> Machine {
+        let options = EngineOptions {
+            environment: Environment::Controlled,
+            cpus: CpuPlan::new(),
+            limits: Limits::default(),
+        };
+        let live = Live::launch(&Command::new("true"), &options).expect("true starts");
+        Machine::new(live, 0)
+    }
+
+    /// Flips one bit of a register, and flips it back: both ways that a bit can be changed.
+    fn flip(machine: &mut Machine, register: RegisterName, bit: u32) -> Result<(), String> {
+        let old = machine.state().map_err(|error| error.to_string())?;
+        let mut new = old.clone();
+        let mask = Bits::range(bit..=bit).up(register.offset());
+        new.set(register.cell(), old.get(register.cell()) ^ mask);
+        machine.change_state(&old, &new)?;
+        machine.change_state(&new, &old)
+    }
+
+    /// What a space of registers is drawn from: the kernel lets a process have each of these bits, so that no draw makes an invalid fault.
+    #[test]
+    fn every_bit_that_can_be_drawn_can_be_changed() {
+        let mut machine = launch();
+        let mut refused = Vec::new();
+        for register in RegisterName::all().filter(|&register| missing(register).is_none()) {
+            for bit in register.changeable().iter() {
+                if let Err(why) = flip(&mut machine, register, bit) {
+                    refused.push(format!("{register}:{bit}: {why}"));
+                }
+            }
+        }
+        assert!(refused.is_empty(), "{}", refused.join("\n"));
+    }
+}

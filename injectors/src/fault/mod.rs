@@ -23,7 +23,7 @@ pub use change::{Change, Duration, Mask, Operation};
 pub use error::ParseError;
 pub(crate) use error::{did_you_mean, nearest};
 pub use location::{Location, MemoryOperand, MemoryPlace, Place, Region, RegisterOperand};
-pub use register::{CHANGEABLE_FLAGS, Cell, RegisterName};
+pub use register::{Cell, RegisterName};
 pub use trigger::{Access, Arrival, Trigger, When};
 
 /// One fault.

@@ -40,7 +40,11 @@ struct Row {
 }
 
 /// The bits of `rflags` that can be changed from outside: cf pf af zf sf df of ac.
-pub const CHANGEABLE_FLAGS: u64 = 0x4_0cd5;
+const CHANGEABLE_FLAGS: u64 = 0x4_0cd5;
+
+/// The bits of a segment base that a process can have set: the kernel refuses one beyond the addresses of processes, which end below 2⁴⁷ (where
+/// pages have four levels, a base with bits 47 to 62 unlike bit 63 is not even canonical).
+const BASE_WIDTH: u32 = 47;
 
 const FLAGS: [(&str, u32); 7] = [
     ("cf", 0),
@@ -68,8 +72,8 @@ static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
     for (name, bit) in FLAGS {
         add(name.to_owned(), Cell::Flags, bit, 1);
     }
-    add("fs_base".to_owned(), Cell::FsBase, 0, 64);
-    add("gs_base".to_owned(), Cell::GsBase, 0, 64);
+    add("fs_base".to_owned(), Cell::FsBase, 0, BASE_WIDTH);
+    add("gs_base".to_owned(), Cell::GsBase, 0, BASE_WIDTH);
     for number in 0..8 {
         add(format!("st{number}"), Cell::X87(number), 0, 80);
     }

@@ -116,6 +116,10 @@ fn what_is_wrong_is_said_with_its_place_and_the_choices() {
             "bit 9 of rflags is not the program's to change; it has bits 0 (cf)",
         ),
         (
+            "reg:fs_base:47@5",
+            "bit 47 is out of range: fs_base has 47 bits, 0 to 46",
+        ),
+        (
             "reg:mxcsr:16@5",
             "bit 16 is out of range: mxcsr has 16 bits, 0 to 15",
         ),

@@ -20,7 +20,7 @@ use crate::drive::machine::Machine;
 use crate::drive::operands::{self, Part};
 use crate::drive::state::State;
 use crate::drive::touch::{Place, physical, relative, touched_place};
-use crate::fault::{Access, CHANGEABLE_FLAGS, Cell, Duration, Fault, Location, Operation};
+use crate::fault::{Access, Cell, Duration, Fault, Location, Operation};
 
 /// The usual number of instructions to look ahead.
 pub const AHEAD: u64 = 300;
@@ -30,12 +30,6 @@ const NEAR: u64 = 2000;
 
 /// What a system call may wait while it is stepped, in seconds.
 const WAIT: f64 = 10.0;
-
-/// Bits of `mxcsr` that the kernel lets be set.
-const MXCSR: u64 = 0xffff;
-
-/// Segment bases have so many bits that all processors let be set.
-const BASE_WIDTH: u32 = 47;
 
 /// What becomes of the bits that each fault changes, within `steps` instructions after its moment. In the order of `points`.
 ///
@@ -296,7 +290,7 @@ impl<'a, P: Process> Ahead<'a, P> {
     ) -> Result<(), BackendError> {
         if changed.is_zero() {
             all.fates[number] = Fate::Constant;
-        } else if is_accepted(place, changed) && self.is_private(place)? {
+        } else if self.is_private(place)? {
             all.changed[number] = Some((place, changed));
             self.open.push(Open {
                 number,
@@ -378,7 +372,7 @@ impl<'a, P: Process> Ahead<'a, P> {
         let changed = (old ^ new).up(part.offset);
         if changed.is_zero() {
             all.fates[number] = Fate::Constant;
-        } else if is_accepted(place, changed) {
+        } else {
             all.changed[number] = Some((place, changed));
             all.fates[number] = Fate::Read {
                 index: self.machine.index(),
@@ -561,20 +555,6 @@ pub(super) fn patient(mut live: Live) -> Live {
         wall_seconds: Some(WAIT),
     });
     live
-}
-
-/// Bits of a place that the kernel lets be changed in any state: what it refuses makes an experiment invalid.
-pub(super) fn accepted(place: Place) -> Bits {
-    match place {
-        Place::Cell(Cell::Flags) => Bits::from_u64(CHANGEABLE_FLAGS),
-        Place::Cell(Cell::Mxcsr) => Bits::from_u64(MXCSR),
-        Place::Cell(Cell::FsBase | Cell::GsBase) => Bits::ones(BASE_WIDTH),
-        _ => Bits::ones(Bits::WIDTH),
-    }
-}
-
-fn is_accepted(place: Place, changed: Bits) -> bool {
-    (changed & !accepted(place)).is_zero()
 }
 
 /// Whether memory is private to a process that is alone: not mapped by others, nor given to the kernel for later.

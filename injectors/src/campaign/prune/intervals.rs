@@ -10,7 +10,7 @@ use fits_tracer::step::Decoded;
 use iced_x86::{InstructionInfoFactory, Mnemonic};
 use rustc_hash::FxHashMap;
 
-use super::ahead::{accepted, is_private, patient};
+use super::ahead::{is_private, patient};
 use super::{Fate, Interval, Locations, Window};
 use crate::bits::Bits;
 use crate::drive::machine::Machine;
@@ -157,7 +157,7 @@ fn registers(names: &[String]) -> Result<Vec<Followed>, IntervalError> {
             ));
         }
         let place = Place::Cell(register.cell());
-        let bits = register.changeable().up(register.offset()) & accepted(place);
+        let bits = register.changeable().up(register.offset());
         let overlaps =
             |other: &Followed| other.place == place && !(other.groups[0].bits & bits).is_zero();
         if let Some(other) = all.iter().find(|other| overlaps(other)) {

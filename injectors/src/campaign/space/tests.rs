@@ -88,11 +88,11 @@ fn points_of_the_state_are_executions_times_bits() {
     assert_eq!(points("registers = [\"mask\"]"), ALL * 8 * 64);
     assert_eq!(
         points("registers = [\"segment\", \"control\"]"),
-        ALL * (2 * 64 + 64 + 16)
+        ALL * (2 * 47 + 64 + 16)
     );
     assert_eq!(
         points("registers = [\"all\"]"),
-        ALL * (16 * 64 + 7 + 16 * 128 + 8 * 80 + 2 * 64 + 64 + 16)
+        ALL * (16 * 64 + 7 + 16 * 128 + 8 * 80 + 2 * 47 + 64 + 16)
     );
     assert_eq!(
         points("registers = [\"rax\", \"general\"]"),
