@@ -14,6 +14,7 @@ pub mod campaign;
 pub mod drive;
 pub mod experiment;
 pub mod fault;
+pub mod kernel;
 pub mod report;
 pub mod resolve;
 pub mod trace;
