@@ -87,11 +87,11 @@ Exit status:
 /// The table for `fits vm --help`.
 pub(crate) const VM_TABLE: &str = "\
 Exit status:
-  0    the guest switched itself off, restarted, or halted; or Ctrl-A x
+  0    the guest switched itself off, restarted, or halted; or Ctrl-A x, or --snapshot-stop
   N    the guest wrote N to the debug exit port (0x501)
   2    the command line is wrong, or memory is too small
   120  the guest's processor shut down, or met an instruction that is not implemented
   124  stopped by --timeout or --max-instructions
-  125  fits failed: the console could not be written
-  126  the kernel or initrd cannot be read, or is no kernel
+  125  fits failed: the console or snapshot could not be written, or no snapshot was taken
+  126  the kernel, initrd or snapshot cannot be read, is none, or is of another machine
   130  SIGINT, and 128 + N for other signals that ask to end";

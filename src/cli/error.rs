@@ -16,6 +16,7 @@ use fits_injectors::experiment::worker::WorkerError;
 use fits_stats::client::ClientError;
 use fits_stats::folder::FolderError;
 use fits_stats::write::WriteError;
+use fits_sysemu::snapshot::SnapshotError;
 use fits_tracer::backend::BackendError;
 use fits_tracer::process::StartError;
 
@@ -68,6 +69,8 @@ pub(crate) enum CliError {
     Kernel(String),
     #[error("{0}")]
     Machine(String),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     #[error("the program cannot be run twice for --verify: {0}")]
     NotTwice(String),
 }
@@ -114,7 +117,17 @@ impl CliError {
             | Self::Report(ReportError::Empty(_)) => exit_code::USAGE,
             Self::Report(ReportError::Golden(_)) => exit_code::NOT_GOLDEN,
             Self::Usage(_) | Self::Session(SessionError::Wrong(_)) => exit_code::USAGE,
-            Self::Session(SessionError::CannotRun(_)) | Self::Kernel(_) => exit_code::CANNOT_RUN,
+            Self::Snapshot(
+                SnapshotError::File {
+                    action: "write", ..
+                }
+                | SnapshotError::Host(_)
+                | SnapshotError::Plugin { .. }
+                | SnapshotError::Vetoed { .. },
+            ) => exit_code::FAILED,
+            Self::Session(SessionError::CannotRun(_)) | Self::Kernel(_) | Self::Snapshot(_) => {
+                exit_code::CANNOT_RUN
+            }
             Self::Session(SessionError::NotReproducible(_)) => exit_code::NOT_REPRODUCIBLE,
             _ => exit_code::FAILED,
         }

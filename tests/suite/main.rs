@@ -12,3 +12,4 @@ mod prune;
 mod robust;
 mod stats_process;
 mod vm;
+mod vm_snapshot;

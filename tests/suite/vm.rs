@@ -12,7 +12,7 @@ const TYPED: &str =
     "uname -a\nls /proc | head -3\ncat /proc/interrupts\necho $((6 * 7))\npoweroff -f\n";
 
 /// Kernels and initial RAM disks; none where they can't be had, which is said in a way that the test runner doesn't swallow.
-fn guests() -> Option<Guests> {
+pub(crate) fn guests() -> Option<Guests> {
     let folder = guests::folder(&xtask::checkout());
     match guests::fetch(&folder, &mut |_| ()) {
         Ok(guests) => Some(guests),
@@ -23,7 +23,7 @@ fn guests() -> Option<Guests> {
     }
 }
 
-fn fits(arguments: &[&str], typed: Option<&Path>) -> Output {
+pub(crate) fn fits(arguments: &[&str], typed: Option<&Path>) -> Output {
     let input = match typed {
         Some(path) => Stdio::from(std::fs::File::open(path).expect("the input is there")),
         None => Stdio::null(),
@@ -36,7 +36,7 @@ fn fits(arguments: &[&str], typed: Option<&Path>) -> Output {
         .expect("fits starts")
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -12,8 +12,8 @@ use crate::cli::CliError;
 #[command(next_help_heading = "What is booted")]
 pub(crate) struct BootFlags {
     /// The kernel: a bzImage (vmlinuz) or an ELF file (vmlinux)
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    kernel: PathBuf,
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, required_unless_present = "restore")]
+    kernel: Option<PathBuf>,
     /// The initial RAM disk
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     initrd: Option<PathBuf>,
@@ -28,7 +28,7 @@ pub(crate) struct BootFlags {
 impl BootFlags {
     pub(super) fn boot(&self) -> Boot {
         Boot {
-            kernel: self.kernel.clone(),
+            kernel: self.kernel.clone().unwrap_or_default(),
             initrd: self.initrd.clone(),
             command_line: self.append.clone(),
         }

@@ -85,6 +85,23 @@ impl Stopper {
         self.machine.store(true, Ordering::Relaxed);
     }
 
+    /// Interrupts the machine, on nobody's account: it goes on with [`Stopper::go_on`].
+    pub(super) fn interrupt(&self) {
+        self.machine.store(true, Ordering::Relaxed);
+    }
+
+    /// The machine may go on, if nobody but us has asked it to stop.
+    pub(super) fn go_on(&self) {
+        self.machine.store(false, Ordering::Relaxed);
+        let signaled = self
+            .signals
+            .iter()
+            .any(|(_, seen)| seen.load(Ordering::Relaxed));
+        if signaled || self.asker.load(Ordering::Relaxed) != NOBODY {
+            self.machine.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Who asked.
     pub(super) fn asker(&self) -> Asker {
         let signal = self

@@ -1,17 +1,19 @@
 //! `fits vm`: a virtual machine in software, with its serial console on standard input and output.
 //!
-//! Each group of flags is a file here, with what it means: `boot`, `console`, `limits`. `terminal` is the raw terminal, `report` says how it ended.
+//! Each group of flags is a file here, with what it means: `boot`, `console`, `limits`, `snapshot`. `files` are the commands for snapshots. `terminal` is the raw terminal, `report` says how it ended.
 
 mod boot;
 mod console;
+mod files;
 mod limits;
 mod report;
+mod snapshot;
 mod terminal;
 
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use fits_sysemu::board::console::Console;
 use fits_sysemu::cpu::Stop;
 use fits_sysemu::machine::Machine;
@@ -29,47 +31,78 @@ use crate::exit_code;
 /// guest; Ctrl-A x quits.
 #[derive(Debug, Args)]
 #[command(after_help = exit_code::VM_TABLE)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct VmArgs {
+    #[command(subcommand)]
+    command: Option<VmCommand>,
     #[command(flatten)]
     boot: boot::BootFlags,
     #[command(flatten)]
     console: console::ConsoleFlags,
     #[command(flatten)]
     limits: limits::LimitFlags,
+    #[command(flatten)]
+    snapshots: snapshot::SnapshotFlags,
     /// Print at the end, on standard error, how many instructions retired and a hash of memory
     #[arg(long, help_heading = "Console")]
     summary: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum VmCommand {
+    Snapshot(files::SnapshotArgs),
+}
+
 pub(crate) fn run(args: &VmArgs) -> Result<u8, CliError> {
+    match &args.command {
+        Some(VmCommand::Snapshot(args)) => files::run(args),
+        None => run_machine(args),
+    }
+}
+
+fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
     let output = console::Both::open(&args.console)?;
     let failure = output.failure();
     let asked = Arc::default();
     let stopper = limits::Stopper::start(&args.limits, Arc::clone(&asked))?;
-    let console = Console::new(Box::new(output), console::input(&stopper));
-    let mut machine =
-        Machine::boot(args.boot.memory, console, &args.boot.boot()).map_err(boot::refused)?;
+    let mut taker = snapshot::Taker::new(&args.snapshots, &stopper);
+    let console = Console::new(taker.watch(output), console::input(&stopper));
+    let mut machine = match args.snapshots.restored()? {
+        Some(snapshot) => snapshot::restore(&snapshot, console)?,
+        None => {
+            Machine::boot(args.boot.memory, console, &args.boot.boot()).map_err(boot::refused)?
+        }
+    };
     machine.stop_when(asked);
     let raw = terminal::Raw::start();
-    let stop = carry_on(&mut machine, args.limits.max_instructions);
+    let stop = carry_on(&mut machine, args.limits.max_instructions, &mut taker);
     drop(raw);
+    let stop = stop?;
+    let taken = taker.finish(&mut machine, stop.as_ref());
     if args.summary {
         let retired = machine.retired();
         let hash = machine.memory_hash();
         eprintln!("fits: {retired} instructions, memory {hash:016x}");
     }
-    let status = report::report(&stop, &mut machine, &stopper);
+    let status = match stop {
+        Some(stop) => report::report(&stop, &mut machine, &stopper),
+        None => 0,
+    };
     match failure.take() {
         Some(error) => Err(error),
-        None => Ok(status),
+        None => taken.map(|()| status),
     }
 }
 
 /// Instructions between two updates of the status line.
 const SLICE: u64 = 20_000_000;
 
-/// Runs to the end. The status line is only shown where it does not mix with the console.
-fn carry_on(machine: &mut Machine, limit: u64) -> Stop {
+/// Runs to the end; none where a snapshot is the end. The status line is only shown where it does not mix with the console.
+fn carry_on(
+    machine: &mut Machine,
+    limit: u64,
+    taker: &mut snapshot::Taker,
+) -> Result<Option<Stop>, CliError> {
     let progress = Arc::new(Progress::default());
     let _line = if std::io::stdout().is_terminal() {
         ProgressLine::default()
@@ -78,11 +111,18 @@ fn carry_on(machine: &mut Machine, limit: u64) -> Stop {
     };
     loop {
         let before = machine.retired();
-        let slice = limit.min(before.saturating_add(SLICE));
+        let slice = limit
+            .min(before.saturating_add(SLICE))
+            .min(taker.next(before));
         let stop = machine.run(slice);
         progress.add(machine.retired() - before);
-        if stop != Stop::Limit || slice == limit {
-            return stop;
+        if taker.is_due(machine, &stop) {
+            taker.take(machine)?;
+            if taker.ends_run() {
+                return Ok(None);
+            }
+        } else if stop != Stop::Limit || slice == limit {
+            return Ok(Some(stop));
         }
     }
 }

@@ -12,9 +12,9 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use super::Snapshot;
 use super::component::{Record, Records};
 use super::error::SnapshotError;
+use super::{Description, Snapshot};
 use crate::memory::RamImage;
 
 const MAGIC: [u8; 8] = *b"FITSVM\x1a\n";
@@ -268,6 +268,55 @@ pub fn read(path: &Path) -> Result<Snapshot, SnapshotError> {
         }
     };
     Ok(Snapshot { records, ram })
+}
+
+/// What is in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// The machine.
+    pub description: Description,
+    /// Tag, version and bytes of each record but memory.
+    pub records: Vec<(String, u32, u64)>,
+    /// Bytes of memory in it.
+    pub memory: u64,
+}
+
+/// Looks through a file and checks all of it.
+///
+/// # Errors
+/// As [`read`].
+pub fn inspect(path: &Path) -> Result<Contents, SnapshotError> {
+    let mut reader = Reader::open(path)?;
+    let mut records = Records::default();
+    let mut memory = 0;
+    while let Some(record) = reader.next()? {
+        if record.tag == RAM {
+            memory += record.bytes.len().saturating_sub(8) as u64;
+        } else if records.get(&record.tag).is_none() {
+            records.push(record);
+        }
+    }
+    let sizes = records.iter().map(|record| {
+        let bytes = record.bytes.len() as u64;
+        (record.tag.clone(), record.version, bytes)
+    });
+    Ok(Contents {
+        description: super::description(&records)?,
+        records: sizes.collect(),
+        memory,
+    })
+}
+
+/// What machine a file is of, without a look at the rest of it.
+///
+/// # Errors
+/// When it is no snapshot, or its beginning is damaged.
+pub fn describe(path: &Path) -> Result<Description, SnapshotError> {
+    let mut records = Records::default();
+    if let Some(record) = Reader::open(path)?.next()? {
+        records.push(record);
+    }
+    super::description(&records)
 }
 
 fn put_stretch(image: &mut RamImage, record: &Record) -> Result<(), SnapshotError> {
