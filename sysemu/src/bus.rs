@@ -22,6 +22,18 @@ pub trait Bus {
     fn next_event(&self) -> u64;
     /// The processor is halted until the next event.
     fn idle(&mut self) {}
+    /// Output that is held back is written.
+    fn flush(&mut self) {}
+    /// A non-maskable interrupt has arrived since the last time.
+    fn take_nmi(&mut self) -> bool {
+        false
+    }
+    /// Whether anybody is at that physical address.
+    fn answers(&self, _address: u64) -> bool {
+        false
+    }
+    /// The reset line.
+    fn reset(&mut self, _now: u64) {}
     /// Why the machine should stop, if a device says so.
     fn take_stop(&mut self) -> Option<crate::cpu::Stop>;
     /// The base-address register of the local APIC.

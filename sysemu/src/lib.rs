@@ -12,4 +12,6 @@ pub mod cpu;
 pub mod devices;
 pub mod machine;
 pub mod memory;
+pub mod qmp;
 pub mod snapshot;
+pub mod user;

@@ -160,6 +160,21 @@ impl Machine {
         }
     }
 
+    /// Presses the reset button and starts a kernel again. Memory that it does not occupy keeps what is in it, and the virtual time goes on.
+    ///
+    /// # Errors
+    /// When the kernel cannot be started any more.
+    pub fn restart(&mut self, boot: &Boot) -> Result<(), BootError> {
+        self.processor.reset().map_err(BootError::Memory)?;
+        prepare(&mut self.processor, boot)
+    }
+
+    /// Lets virtual time pass in which no instruction executes.
+    pub fn wait_until(&mut self, time: u64) {
+        let cpu = &mut self.processor.cpu;
+        cpu.idle += time.saturating_sub(cpu.now());
+    }
+
     /// Instructions that have retired.
     #[must_use]
     pub fn retired(&self) -> u64 {

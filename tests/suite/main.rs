@@ -10,6 +10,7 @@ mod inject;
 mod inject_statistics;
 mod prune;
 mod robust;
+mod scenario;
 mod stats_process;
 mod vm;
 mod vm_snapshot;

@@ -1,11 +1,13 @@
 //! `fits vm`: a virtual machine in software, with its serial console on standard input and output.
 //!
-//! Each group of flags is a file here, with what it means: `boot`, `console`, `limits`, `snapshot`. `files` are the commands for snapshots. `terminal` is the raw terminal, `report` says how it ended.
+//! Each group of flags is a file here, with what it means: `boot`, `console`, `device`, `limits`, `qmp`, `snapshot`. `files` are the commands for snapshots. `terminal` is the raw terminal, `report` says how it ended.
 
 mod boot;
 mod console;
+mod device;
 mod files;
 mod limits;
+mod qmp;
 mod report;
 mod snapshot;
 mod terminal;
@@ -43,6 +45,10 @@ pub(crate) struct VmArgs {
     limits: limits::LimitFlags,
     #[command(flatten)]
     snapshots: snapshot::SnapshotFlags,
+    #[command(flatten)]
+    qmp: qmp::QmpFlags,
+    #[command(flatten)]
+    devices: device::DeviceFlags,
     /// Print at the end, on standard error, how many instructions retired and a hash of memory
     #[arg(long, help_heading = "Console")]
     summary: bool,
@@ -67,15 +73,25 @@ fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
     let stopper = limits::Stopper::start(&args.limits, Arc::clone(&asked))?;
     let mut taker = snapshot::Taker::new(&args.snapshots, &stopper);
     let console = Console::new(taker.watch(output), console::input(&stopper));
-    let mut machine = match args.snapshots.restored()? {
-        Some(snapshot) => snapshot::restore(&snapshot, console)?,
+    let restored = args.snapshots.restored()?;
+    let boot = restored.is_none().then(|| args.boot.boot());
+    let control = args.qmp.control(boot)?;
+    let mut machine = match restored {
+        Some(snapshot) => snapshot::restore(&snapshot, console, &args.devices)?,
         None => {
-            Machine::boot(args.boot.memory, console, &args.boot.boot()).map_err(boot::refused)?
+            let mut machine = Machine::boot(args.boot.memory, console, &args.boot.boot())
+                .map_err(boot::refused)?;
+            args.devices.attach(&mut machine)?;
+            machine
         }
     };
     machine.stop_when(asked);
     let raw = terminal::Raw::start();
-    let stop = carry_on(&mut machine, args.limits.max_instructions, &mut taker);
+    let limit = args.limits.max_instructions;
+    let stop = match control {
+        Some(control) => Ok(qmp::carry_on(control, &mut machine, limit)),
+        None => carry_on(&mut machine, limit, &mut taker),
+    };
     drop(raw);
     let stop = stop?;
     let taken = taker.finish(&mut machine, stop.as_ref());

@@ -11,6 +11,7 @@ use fits_sysemu::cpu::Stop;
 use fits_sysemu::machine::Machine;
 use fits_sysemu::snapshot::{Plugins, Snapshot, SnapshotError, file};
 
+use super::device::DeviceFlags;
 use super::limits::Stopper;
 use crate::cli::CliError;
 
@@ -47,10 +48,15 @@ impl SnapshotFlags {
     }
 }
 
-/// A machine that goes on from a snapshot.
-pub(super) fn restore(snapshot: &Snapshot, console: Console) -> Result<Machine, SnapshotError> {
+/// A machine that goes on from a snapshot. Devices of users that are in it must be given again.
+pub(super) fn restore(
+    snapshot: &Snapshot,
+    console: Console,
+    devices: &DeviceFlags,
+) -> Result<Machine, CliError> {
     let memory = snapshot.description()?.memory;
     let mut machine = Machine::new(memory, console).map_err(SnapshotError::Host)?;
+    devices.attach(&mut machine)?;
     Plugins::default().restart(snapshot, &mut machine)?;
     Ok(machine)
 }

@@ -12,6 +12,7 @@ use vm_superio::{Serial, Trigger};
 
 use crate::devices::device::{Context, Device, read_bytes, write_bytes};
 use crate::devices::lines::Line;
+use crate::devices::object::Object;
 use crate::snapshot::{Component, decode, encode};
 
 /// Where what the guest reads comes from.
@@ -201,6 +202,10 @@ impl Device for Console {
         }
     }
 
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        Some(self)
+    }
+
     fn wait(&mut self) {
         let Input::Live(source) = &self.input else {
             return;
@@ -210,6 +215,59 @@ impl Device for Console {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => self.input = Input::None,
         }
+    }
+}
+
+/// The registers of the port by name.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "SerialState")]
+struct Named {
+    baud_divisor_low: u8,
+    baud_divisor_high: u8,
+    interrupt_enable: u8,
+    interrupt_identification: u8,
+    line_control: u8,
+    line_status: u8,
+    modem_control: u8,
+    modem_status: u8,
+    scratch: u8,
+    in_buffer: Vec<u8>,
+}
+
+impl Object for Console {
+    fn kind(&self) -> &'static str {
+        "isa-serial"
+    }
+
+    fn state(&self) -> serde_json::Value {
+        Named::serialize(&self.serial.state(), serde_json::value::Serializer).unwrap_or_default()
+    }
+
+    fn set_state(&mut self, state: serde_json::Value) -> Result<(), String> {
+        let state = Named::deserialize(state).map_err(|error| error.to_string())?;
+        self.set_registers(&state)
+    }
+
+    fn inputs(&self) -> Vec<(String, usize)> {
+        vec![("irq".into(), 1)]
+    }
+
+    fn drive(&mut self, context: &mut Context, _: &str, _: usize, level: bool) {
+        if let Some(line) = self.line {
+            context.lines.set(line, level);
+        }
+    }
+}
+
+impl Console {
+    /// Gives the port other registers; nothing changes where those cannot be.
+    fn set_registers(&mut self, state: &SerialState) -> Result<(), String> {
+        let discarded: Box<dyn Write> = Box::new(std::io::sink());
+        let mut serial = Serial::from_state(state, self.flag.clone(), NoEvents, discarded)
+            .map_err(|error| error.to_string())?;
+        std::mem::swap(serial.writer_mut(), self.serial.writer_mut());
+        self.serial = serial;
+        Ok(())
     }
 }
 
@@ -249,7 +307,7 @@ impl Component for Console {
             modem_status,
             scratch,
         ] = saved.registers;
-        let state = SerialState {
+        self.set_registers(&SerialState {
             baud_divisor_low,
             baud_divisor_high,
             interrupt_enable,
@@ -260,10 +318,7 @@ impl Component for Console {
             modem_status,
             scratch,
             in_buffer: saved.queue,
-        };
-        let output = std::mem::replace(self.serial.writer_mut(), Box::new(std::io::sink()));
-        self.serial = Serial::from_state(&state, self.flag.clone(), NoEvents, output)
-            .map_err(|error| error.to_string())?;
+        })?;
         self.flag.0.store(saved.interrupt, Ordering::Relaxed);
         self.waiting = saved.waiting;
         // Nothing was to come, and now there is.

@@ -54,6 +54,7 @@ pub const DEBUG_EXIT: u16 = 0x501;
 
 const TIMER_LINE: u8 = 0;
 const SERIAL_LINE: u8 = 4;
+const POWER_LINE: u8 = 9;
 const FPU_LINE: u8 = 13;
 
 /// Device and function number of the ISA bridge: device 1.
@@ -176,6 +177,7 @@ impl Pc {
         let mut context = Context::new(dma);
         let pit = Pit::new(context.lines.connect(TIMER_LINE));
         let console = hardware.console.wired(context.lines.connect(SERIAL_LINE));
+        let power = Power::new(context.lines.connect(POWER_LINE));
         let mut pc = Pc {
             fpu_line: context.lines.connect(FPU_LINE),
             context,
@@ -225,7 +227,7 @@ impl Pc {
             ),
             (
                 "power",
-                Box::new(Power::default()),
+                Box::new(power),
                 vec![ports(POWER..POWER + 0x10, 0)],
             ),
         ];
@@ -393,18 +395,44 @@ impl Pc {
             .chain(self.attached.iter().map(|attached| attached.name.as_str()))
     }
 
-    /// The device of that name, and what it acts with.
-    pub fn device(&mut self, name: &str) -> Option<(&mut dyn Device, &mut Context)> {
+    /// A connection to an interrupt line of the ISA bus, for a device that is attached later.
+    ///
+    /// # Panics
+    /// When there is no such line, or it has 64 connections.
+    pub fn connect(&mut self, line: u8) -> Line {
+        self.context.lines.connect(line)
+    }
+
+    fn target(&self, name: &str) -> Option<Target> {
         let own = CONTROLLERS.iter().find(|(own, _)| *own == name);
-        let target = match own {
+        Some(match own {
             Some((_, target)) => *target,
             None => Target::Attached(
                 self.attached
                     .iter()
                     .position(|attached| attached.name == name)?,
             ),
-        };
-        Some(self.split(target))
+        })
+    }
+
+    /// The device of that name, and what it acts with.
+    pub fn device(&mut self, name: &str) -> Option<(&mut dyn Device, &mut Context)> {
+        Some(self.split(self.target(name)?))
+    }
+
+    /// Lets somebody outside act on the device of that name; what it then does with its lines is seen at once.
+    pub fn act<R>(
+        &mut self,
+        now: u64,
+        name: &str,
+        action: impl FnOnce(&mut dyn Device, &mut Context) -> R,
+    ) -> Option<R> {
+        let target = self.target(name)?;
+        self.context.now = now;
+        let (device, context) = self.split(target);
+        let result = action(device, context);
+        self.acted(target);
+        Some(result)
     }
 
     fn split(&mut self, target: Target) -> (&mut dyn Device, &mut Context) {
@@ -634,6 +662,31 @@ impl Bus for Pc {
         for attached in &mut self.attached {
             attached.device.flush();
             attached.device.wait();
+        }
+    }
+
+    fn flush(&mut self) {
+        for attached in &mut self.attached {
+            attached.device.flush();
+        }
+    }
+
+    fn take_nmi(&mut self) -> bool {
+        self.lapic.take_nmi()
+    }
+
+    fn answers(&self, address: u64) -> bool {
+        self.find(Space::Memory, address, 1).is_some()
+    }
+
+    fn reset(&mut self, now: u64) {
+        self.context.now = now;
+        let own = CONTROLLERS.map(|(_, target)| target);
+        let attached = (0..self.attached.len()).map(Target::Attached);
+        for target in own.into_iter().chain(attached) {
+            let (device, context) = self.split(target);
+            device.reset(context);
+            self.acted(target);
         }
     }
 

@@ -18,6 +18,20 @@ pub(crate) enum Source {
 }
 
 impl Cpu {
+    /// Delivers the non-maskable interrupt that waits, if it can be delivered now.
+    pub(crate) fn take_nmi(&mut self) -> bool {
+        if !self.nmi || self.nmi_blocked || self.shadow {
+            return false;
+        }
+        self.nmi = false;
+        self.nmi_blocked = true;
+        if let Err(trap) = self.deliver(trap::NMI, None, Source::External) {
+            self.raise(trap);
+        }
+        self.block_limit = 0;
+        true
+    }
+
     /// Raises an exception; a fault while delivering becomes a double fault, and another one the end. The instruction pointer is already
     /// where the handler shall return to.
     pub(crate) fn raise(&mut self, trap: Trap) {

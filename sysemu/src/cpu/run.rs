@@ -1,6 +1,6 @@
 //! The loop: devices, interrupts, blocks.
 
-use crate::bus::Bus;
+use crate::bus::{Bus, EmptyBus};
 use crate::cpu::block::Blocks;
 use crate::cpu::flags::{IF, RF, TF};
 use crate::cpu::interrupt::Source;
@@ -95,6 +95,10 @@ impl Processor {
                 }
                 next_event = cpu.bus.next_event().min(self.alarm);
                 if cpu.take_machine_check() {
+                    continue;
+                }
+                cpu.nmi |= cpu.bus.take_nmi();
+                if cpu.take_nmi() {
                     continue;
                 }
                 pending = cpu.bus.interrupt_pending();
@@ -324,6 +328,46 @@ impl Processor {
     pub fn stop_at(&mut self, system_calls: bool, address_spaces: bool) {
         self.cpu.breakpoints.system_calls = system_calls;
         self.cpu.breakpoints.address_spaces = address_spaces;
+    }
+
+    /// Reads 1, 2, 4 or 8 aligned bytes of physical memory, or of a device, from outside: 0 where nobody answers.
+    pub fn read_outside(&mut self, address: u64, size: u8) -> u64 {
+        let cpu = &mut self.cpu;
+        if !cpu.ram.contains(address, size.into()) && !cpu.bus.answers(address) {
+            return 0;
+        }
+        let value = cpu.read_physical(address, size);
+        cpu.note_devices();
+        self.blocks.invalidate(&mut self.cpu);
+        value
+    }
+
+    /// Writes them: nothing happens where nobody answers.
+    pub fn write_outside(&mut self, address: u64, size: u8, value: u64) {
+        self.cpu.write_physical(address, size, value);
+        self.cpu.note_devices();
+        self.blocks.invalidate(&mut self.cpu);
+    }
+
+    /// A non-maskable interrupt: delivered before the next instruction, or after the handler of the one before.
+    pub fn inject_nmi(&mut self) {
+        self.cpu.nmi = true;
+        self.cpu.block_limit = 0;
+    }
+
+    /// The reset line: registers and devices are as after power-on; memory and the virtual time stay.
+    ///
+    /// # Errors
+    /// When the host refuses memory: a sentence.
+    pub fn reset(&mut self) -> Result<(), String> {
+        let mut state = Cpu::new(Ram::new(1 << 20)?, Box::new(EmptyBus)).state();
+        state.retired = self.cpu.retired;
+        state.idle = self.cpu.idle;
+        let now = self.cpu.now();
+        self.cpu.bus.reset(now);
+        self.cpu.set_state(&state)?;
+        self.blocks.clear(&mut self.cpu);
+        Ok(())
     }
 
     /// To be called after segments, privilege or control registers were set from outside.

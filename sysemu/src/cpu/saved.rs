@@ -54,6 +54,10 @@ pub struct CpuState {
     pub pending_debug: u64,
     /// A machine check waits to be delivered.
     pub machine_check: bool,
+    /// A non-maskable interrupt waits.
+    pub nmi: bool,
+    /// The handler of one is running.
+    pub nmi_blocked: bool,
 }
 
 impl Cpu {
@@ -89,6 +93,8 @@ impl Cpu {
             block_limit: _,
             pending_debug,
             machine_check,
+            nmi,
+            nmi_blocked,
             delivering: _,
             // What is looked at from outside is the business of who looks.
             watches: _,
@@ -133,6 +139,8 @@ impl Cpu {
             halted: *halted,
             pending_debug: *pending_debug,
             machine_check: *machine_check,
+            nmi: *nmi,
+            nmi_blocked: *nmi_blocked,
         }
     }
 
@@ -166,6 +174,8 @@ impl Cpu {
         self.halted = state.halted;
         self.pending_debug = state.pending_debug;
         self.machine_check = state.machine_check;
+        self.nmi = state.nmi;
+        self.nmi_blocked = state.nmi_blocked;
         self.stop = None;
         self.watches.forget_reported();
         self.breakpoints.forget_reported();

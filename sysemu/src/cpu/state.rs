@@ -315,6 +315,10 @@ pub struct Cpu {
     pub(crate) pending_debug: u64,
     /// A machine check waits to be delivered.
     pub(crate) machine_check: bool,
+    /// A non-maskable interrupt waits to be delivered.
+    pub(crate) nmi: bool,
+    /// The handler of one is running: the next one waits for its IRET.
+    pub(crate) nmi_blocked: bool,
     /// An interrupt or exception is being delivered.
     pub(crate) delivering: bool,
     /// Memory that somebody outside looks at.
@@ -398,6 +402,8 @@ impl Cpu {
             block_limit: 0,
             pending_debug: 0,
             machine_check: false,
+            nmi: false,
+            nmi_blocked: false,
             delivering: false,
             watches: Watches::default(),
             breakpoints: Breakpoints::default(),

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use crate::cpu::Stop;
 use crate::devices::lines::Lines;
+use crate::devices::object::Object;
 use crate::memory::Dma;
 use crate::snapshot::Component;
 
@@ -70,6 +71,11 @@ pub trait Device: Component + Any + Debug {
     /// The machine has nothing to do until the next event: a device to which the host may have something to say waits a little for it, rather
     /// than let virtual time race.
     fn wait(&mut self) {}
+
+    /// What it shows of itself; none where it shows nothing but its name.
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        None
+    }
 }
 
 /// Little-endian bytes as a number.

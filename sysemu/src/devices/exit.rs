@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cpu::Stop;
 use crate::devices::device::{Context, Device, number};
+use crate::devices::object::{Object, Registers};
 use crate::snapshot::State;
 
 /// The port.
@@ -11,6 +12,10 @@ use crate::snapshot::State;
 pub struct DebugExit;
 
 impl State for DebugExit {}
+
+impl Registers for DebugExit {
+    const KIND: &'static str = "isa-debug-exit";
+}
 
 impl Device for DebugExit {
     fn read(&mut self, _: &mut Context, _: u64, data: &mut [u8]) {
@@ -22,4 +27,8 @@ impl Device for DebugExit {
     }
 
     fn reset(&mut self, _: &mut Context) {}
+
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        Some(self)
+    }
 }

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::devices::device::{Context, Device, number, put};
+use crate::devices::object::{Object, Registers};
 use crate::snapshot::State;
 
 /// Pins.
@@ -145,6 +146,16 @@ impl IoApic {
     }
 }
 
+impl Registers for IoApic {
+    const KIND: &'static str = "ioapic";
+
+    const INPUTS: &'static [(&'static str, usize)] = &[("", PINS)];
+
+    fn drive(&mut self, _: &mut Context, _: &str, number: usize, level: bool) {
+        self.set_line(number, level);
+    }
+}
+
 impl Device for IoApic {
     fn read(&mut self, _: &mut Context, offset: u64, data: &mut [u8]) {
         put(data, self.register(offset).into());
@@ -159,6 +170,10 @@ impl Device for IoApic {
             lines: self.lines,
             ..IoApic::default()
         };
+    }
+
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        Some(self)
     }
 }
 

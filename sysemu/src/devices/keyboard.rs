@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cpu::Stop;
 use crate::devices::device::{Context, Device, read_bytes, write_bytes};
+use crate::devices::object::{Object, Registers};
 use crate::snapshot::State;
 
 /// The controller.
@@ -81,6 +82,10 @@ impl Keyboard {
     }
 }
 
+impl Registers for Keyboard {
+    const KIND: &'static str = "i8042";
+}
+
 impl Device for Keyboard {
     fn read(&mut self, _: &mut Context, offset: u64, data: &mut [u8]) {
         read_bytes(offset, data, |at| match at {
@@ -103,6 +108,10 @@ impl Device for Keyboard {
 
     fn reset(&mut self, _: &mut Context) {
         *self = Keyboard::default();
+    }
+
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        Some(self)
     }
 }
 

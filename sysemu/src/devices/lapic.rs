@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::cpu::cpuid::CRYSTAL_HZ;
 use crate::devices::device::{Context, Device, number, put};
 use crate::devices::ioapic::Message;
+use crate::devices::object::{Object, Registers};
 use crate::snapshot::State;
 
 const MASKED: u32 = 1 << 16;
@@ -334,6 +335,16 @@ impl Lapic {
     }
 }
 
+impl Registers for Lapic {
+    const KIND: &'static str = "apic";
+
+    const INPUTS: &'static [(&'static str, usize)] = &[("nmi", 1)];
+
+    fn drive(&mut self, _: &mut Context, _: &str, _: usize, level: bool) {
+        self.nmi |= level;
+    }
+}
+
 impl Device for Lapic {
     fn read(&mut self, context: &mut Context, offset: u64, data: &mut [u8]) {
         put(data, self.register(context.now, offset).into());
@@ -353,6 +364,10 @@ impl Device for Lapic {
 
     fn reset(&mut self, _: &mut Context) {
         *self = Lapic::default();
+    }
+
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        Some(self)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod keyboard;
 pub mod lapic;
 pub mod lines;
 pub mod medium;
+pub mod object;
 pub mod pci;
 pub mod pic;
 pub mod pit;

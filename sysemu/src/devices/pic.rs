@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::devices::device::{Context, Device, read_bytes, write_bytes};
+use crate::devices::object::{Object, Registers};
 use crate::snapshot::State;
 
 /// One controller.
@@ -258,6 +259,16 @@ impl Pics {
     }
 }
 
+impl Registers for Pics {
+    const KIND: &'static str = "isa-i8259";
+
+    const INPUTS: &'static [(&'static str, usize)] = &[("", 16)];
+
+    fn drive(&mut self, _: &mut Context, _: &str, number: usize, level: bool) {
+        self.set_line(number as u8, level);
+    }
+}
+
 impl Device for Pics {
     fn read(&mut self, _: &mut Context, offset: u64, data: &mut [u8]) {
         read_bytes(offset, data, |at| {
@@ -281,6 +292,10 @@ impl Device for Pics {
 
     fn reset(&mut self, _: &mut Context) {
         *self = Pics::default();
+    }
+
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        Some(self)
     }
 }
 

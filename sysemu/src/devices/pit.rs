@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::devices::device::{Context, Device, read_bytes, write_bytes};
 use crate::devices::lines::Line;
+use crate::devices::object::{Object, Registers};
 use crate::snapshot::State;
 
 /// Its frequency.
@@ -242,6 +243,16 @@ impl Pit {
     }
 }
 
+impl Registers for Pit {
+    const KIND: &'static str = "isa-pit";
+
+    const INPUTS: &'static [(&'static str, usize)] = &[("irq", 1)];
+
+    fn drive(&mut self, context: &mut Context, _: &str, _: usize, level: bool) {
+        context.lines.set(self.line, level);
+    }
+}
+
 impl Device for Pit {
     fn read(&mut self, context: &mut Context, offset: u64, data: &mut [u8]) {
         let now = context.now;
@@ -276,6 +287,10 @@ impl Device for Pit {
             fired: context.now,
             ..Pit::new(self.line)
         };
+    }
+
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        Some(self)
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cpu::Stop;
 use crate::devices::device::{Context, Device};
+use crate::devices::object::{Object, Registers};
 use crate::snapshot::State;
 
 /// The port.
@@ -14,6 +15,10 @@ const RESET: u8 = 1;
 const A20: u8 = 2;
 
 impl State for Port92 {}
+
+impl Registers for Port92 {
+    const KIND: &'static str = "port92";
+}
 
 impl Device for Port92 {
     fn read(&mut self, _: &mut Context, _: u64, data: &mut [u8]) {
@@ -27,4 +32,8 @@ impl Device for Port92 {
     }
 
     fn reset(&mut self, _: &mut Context) {}
+
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        Some(self)
+    }
 }

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::devices::device::{Context, Device, read_bytes, write_bytes};
+use crate::devices::object::{Object, Registers};
 use crate::snapshot::State;
 
 /// 2024-01-01 00:00:00 UTC.
@@ -114,6 +115,10 @@ impl Rtc {
     }
 }
 
+impl Registers for Rtc {
+    const KIND: &'static str = "mc146818rtc";
+}
+
 impl Device for Rtc {
     fn read(&mut self, context: &mut Context, offset: u64, data: &mut [u8]) {
         read_bytes(offset, data, |at| match at {
@@ -133,6 +138,10 @@ impl Device for Rtc {
     fn reset(&mut self, _: &mut Context) {
         self.index = 0;
         self.memory[0xb] &= 0x87;
+    }
+
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        Some(self)
     }
 }
 

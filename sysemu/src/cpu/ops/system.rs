@@ -56,7 +56,12 @@ pub(crate) fn undefined(_: &mut Cpu, _: &Op) -> Result<(), Trap> {
 
 /// `iret`; `aux` is the operand size.
 pub(crate) fn iret(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    cpu.interrupt_return(op.aux)
+    cpu.interrupt_return(op.aux)?;
+    // Also where it returns from something else than the handler: as on real processors.
+    if std::mem::take(&mut cpu.nmi_blocked) {
+        cpu.block_limit = 0;
+    }
+    Ok(())
 }
 
 /// `retf`.

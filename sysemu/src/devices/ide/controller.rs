@@ -8,6 +8,7 @@ use crate::devices::device::Context;
 use crate::devices::ide::channel::{Channel, State};
 use crate::devices::lines::{Line, Lines};
 use crate::devices::medium::Medium;
+use crate::devices::object::Object;
 use crate::devices::pci::config::COMMAND_MASTER;
 use crate::devices::pci::{Bar, Config, Function, Identity};
 use crate::snapshot::{Component, decode, encode};
@@ -105,6 +106,30 @@ impl Component for Ide {
     }
 }
 
+/// Task-file and bus-master registers of both channels, with the command that is under way.
+impl Object for Ide {
+    fn kind(&self) -> &'static str {
+        "piix3-ide"
+    }
+
+    fn state(&self) -> serde_json::Value {
+        let [first, second] = &self.channels;
+        serde_json::json!({"channels": [first.state, second.state]})
+    }
+
+    fn set_state(&mut self, state: serde_json::Value) -> Result<(), String> {
+        let [first, second] = [0, 1].map(|index| {
+            serde_json::from_value::<State>(state["channels"][index].clone())
+                .map_err(|error| error.to_string())
+        });
+        let states = [first?, second?];
+        for (channel, state) in self.channels.iter_mut().zip(states) {
+            channel.state = state;
+        }
+        Ok(())
+    }
+}
+
 impl Function for Ide {
     fn config(&self) -> &Config {
         &self.config
@@ -153,6 +178,10 @@ impl Function for Ide {
         for channel in &mut self.channels {
             channel.reset(context);
         }
+    }
+
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        Some(self)
     }
 }
 

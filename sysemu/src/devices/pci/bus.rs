@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use crate::cpu::Stop;
 use crate::devices::device::{Context, Device, number, put};
+use crate::devices::object::Object;
 use crate::devices::pci::config::{COMMAND_IO, COMMAND_MEMORY};
 use crate::devices::pci::{Bar, Config, PciDevice};
 use crate::snapshot::{Component, decode, encode};
@@ -122,6 +123,22 @@ impl PciBus {
     }
 }
 
+impl Object for PciBus {
+    fn kind(&self) -> &'static str {
+        "i440FX-pcihost"
+    }
+
+    fn state(&self) -> serde_json::Value {
+        serde_json::json!({"address": self.address})
+    }
+
+    fn set_state(&mut self, state: serde_json::Value) -> Result<(), String> {
+        self.address =
+            serde_json::from_value(state["address"].clone()).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+}
+
 /// What needs no function.
 impl Device for PciBus {
     fn read(&mut self, _: &mut Context, offset: u64, data: &mut [u8]) {
@@ -142,6 +159,10 @@ impl Device for PciBus {
 
     fn reset(&mut self, _: &mut Context) {
         self.address = 0;
+    }
+
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        Some(self)
     }
 }
 

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt::Debug;
 
 use crate::devices::device::{Context, Device};
+use crate::devices::object::Object;
 use crate::devices::pci::Config;
 use crate::snapshot::Component;
 
@@ -43,6 +44,11 @@ pub trait Function: Component + Any + Debug {
 
     /// As for a device.
     fn wait(&mut self) {}
+
+    /// As for a device.
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        None
+    }
 }
 
 /// A function as a device: what lies behind base address register `n` begins at offset `PciDevice::bar(n)`.
@@ -109,5 +115,9 @@ impl Device for PciDevice {
 
     fn wait(&mut self) {
         self.function.wait();
+    }
+
+    fn object(&mut self) -> Option<&mut dyn Object> {
+        self.function.object()
     }
 }
