@@ -13,7 +13,7 @@ impl Cpu {
         let linear = self.linear(segment, offset, T::BYTES as u64, false)?;
         let entry = self.tlb.data(self.class, false, linear);
         if entry.tag == linear.wrapping_add(T::BYTES as u64 - 1) & !0xfff {
-            return Ok(self.ram.read::<T>(entry.page | (linear & 0xfff)));
+            return Ok(self.ram.read::<T>(self.tlb.physical(entry) | (linear & 0xfff)));
         }
         self.read_slow(segment, linear, T::BYTES as u8)
             .map(T::from_u64)
@@ -30,7 +30,8 @@ impl Cpu {
         let linear = self.linear(segment, offset, T::BYTES as u64, true)?;
         let entry = self.tlb.data(self.class, true, linear);
         if entry.tag == linear.wrapping_add(T::BYTES as u64 - 1) & !0xfff {
-            self.ram.write::<T>(entry.page | (linear & 0xfff), value);
+            self.ram
+                .write::<T>(self.tlb.physical(entry) | (linear & 0xfff), value);
             return Ok(());
         }
         self.write_slow(segment, linear, T::BYTES as u8, value.to_u64())
@@ -46,7 +47,7 @@ impl Cpu {
         let linear = self.linear(segment, offset, T::BYTES as u64, true)?;
         let entry = self.tlb.data(self.class, true, linear);
         if entry.tag == linear.wrapping_add(T::BYTES as u64 - 1) & !0xfff {
-            return Ok(self.ram.read::<T>(entry.page | (linear & 0xfff)));
+            return Ok(self.ram.read::<T>(self.tlb.physical(entry) | (linear & 0xfff)));
         }
         self.probe(segment, linear, T::BYTES as u64, true)?;
         self.read_slow(segment, linear, T::BYTES as u8)

@@ -1,6 +1,7 @@
 //! Decoded blocks, kept by physical address until their code is written.
 
-use crate::cpu::decode::{Full, decode};
+use crate::cpu::decode::{Full as StubsFull, decode};
+use crate::cpu::translate::{Full, Mode, Translations};
 use crate::cpu::host::Stubs;
 use crate::cpu::op::Op;
 use crate::cpu::state::{CodeSize, Cpu, Stop};
@@ -12,9 +13,28 @@ use rustc_hash::FxHashMap;
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(crate) ops: Box<[Op]>,
+    /// How often the interpreter has begun it.
+    heat: u32,
+    /// Numbers of its translations.
+    translated: Vec<u32>,
 }
 
+impl Block {
+    fn new(ops: Box<[Op]>) -> Self {
+        Block {
+            ops,
+            heat: 0,
+            translated: Vec::new(),
+        }
+    }
+}
+
+/// The heat of a block that is never translated.
+const NEVER: u32 = u32::MAX;
+
 const LONGEST: usize = 64;
+/// Found by measuring boots: see docs/design/translated-stage.md.
+const THRESHOLD: u32 = 16;
 const QUICK: usize = 1 << 15;
 const NONE: u32 = u32::MAX;
 
@@ -31,6 +51,9 @@ pub(crate) struct Blocks {
     /// Single instructions that cross into another page, by both physical addresses.
     crossing: FxHashMap<(u64, u64), u32>,
     stubs: Stubs,
+    translations: Translations,
+    /// Blocks are translated when the interpreter has begun them that often.
+    pub(crate) threshold: u32,
 }
 
 fn bits(size: CodeSize) -> u32 {
@@ -60,6 +83,8 @@ impl Blocks {
             pages: FxHashMap::default(),
             crossing: FxHashMap::default(),
             stubs: Stubs::new()?,
+            translations: Translations::new()?,
+            threshold: THRESHOLD,
         })
     }
 
@@ -104,14 +129,14 @@ impl Blocks {
             let ends = |at: usize| cpu.breakpoints.offset_used(physical + at as u64);
             match decode_block(bytes, cpu.code_size, &mut self.stubs, ends) {
                 Ok(Decoded::Block(ops, length)) => {
-                    let number = self.insert(Block { ops });
+                    let number = self.insert(Block::new(ops));
                     self.known.insert(key, number);
                     self.quick[slot(key)] = (key, number);
                     self.note(cpu, physical, length, key);
                     return Ok(number);
                 }
                 Ok(Decoded::Crosses) => return self.find_crossing(cpu, linear, physical, rest),
-                Err(Full) => self.clear(cpu),
+                Err(StubsFull) => self.clear(cpu),
             }
         }
         unreachable!("an empty arena has room for the stubs of one block")
@@ -140,9 +165,10 @@ impl Blocks {
         for _ in 0..2 {
             match decode_one(&bytes, cpu.code_size, &mut self.stubs) {
                 Ok(Some(op)) => {
-                    let number = self.insert(Block {
-                        ops: Box::new([op]),
-                    });
+                    // Its second half may be anywhere: it stays with the interpreter.
+                    let mut block = Block::new(Box::new([op]));
+                    block.heat = NEVER;
+                    let number = self.insert(block);
                     self.crossing.insert(pair, number);
                     for (start, length) in [(physical, rest), (second, 15 - rest)] {
                         if cpu.code.add(start, length) {
@@ -154,7 +180,7 @@ impl Blocks {
                 }
                 // Longer than 15 bytes.
                 Ok(None) => return Err(GP0),
-                Err(Full) => self.clear(cpu),
+                Err(StubsFull) => self.clear(cpu),
             }
         }
         unreachable!("an empty arena has room for one stub")
@@ -185,6 +211,10 @@ impl Blocks {
         while let Some(page) = cpu.code.dirty.pop() {
             for key in self.pages.remove(&page).unwrap_or_default() {
                 if let Some(number) = self.known.remove(&key) {
+                    for translation in std::mem::take(&mut self.blocks[number as usize].translated)
+                    {
+                        self.translations.forget(cpu, translation);
+                    }
                     self.free.push(number);
                     self.quick[slot(key)] = (0, NONE);
                 }
@@ -199,8 +229,73 @@ impl Blocks {
         }
     }
 
+    /// Native code of the block, which the processor is about to execute and has at `physical`; none where it is not (yet) translated.
+    #[inline(always)]
+    pub(crate) fn translation(
+        &mut self,
+        cpu: &mut Cpu,
+        number: u32,
+        physical: u64,
+        mode: Mode,
+    ) -> Option<u32> {
+        let linear = cpu.rip();
+        let block = &mut self.blocks[number as usize];
+        for &translation in &block.translated {
+            if self.translations.fits(translation, linear, mode) {
+                return Some(translation);
+            }
+        }
+        if block.heat < self.threshold {
+            block.heat += 1;
+            return None;
+        }
+        self.translate(cpu, number, physical, mode)
+    }
+
+    #[inline(never)]
+    fn translate(
+        &mut self,
+        cpu: &mut Cpu,
+        number: u32,
+        physical: u64,
+        mode: Mode,
+    ) -> Option<u32> {
+        if self.blocks[number as usize].heat == NEVER {
+            return None;
+        }
+        let linear = cpu.rip();
+        for _ in 0..2 {
+            let bytes = cpu.ram.slice(physical, 4096 - (physical & 0xfff) as usize);
+            let ops = &self.blocks[number as usize].ops;
+            match self
+                .translations
+                .translate(number, ops, bytes, linear, mode)
+            {
+                Ok(Some(translation)) => {
+                    self.blocks[number as usize].translated.push(translation);
+                    return Some(translation);
+                }
+                Ok(None) => break,
+                Err(Full) => {
+                    for block in self.translations.clear(cpu) {
+                        self.blocks[block as usize].translated.clear();
+                    }
+                }
+            }
+        }
+        self.blocks[number as usize].heat = NEVER;
+        None
+    }
+
+    /// Runs a translation.
+    #[inline(always)]
+    pub(crate) fn run(&mut self, cpu: &mut Cpu, translation: u32, budget: u64) {
+        self.translations.run(cpu, translation, budget);
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self, cpu: &mut Cpu) {
+        self.translations.clear(cpu);
         self.blocks.clear();
         self.free.clear();
         self.known.clear();
@@ -209,7 +304,6 @@ impl Blocks {
         self.crossing.clear();
         self.stubs.clear();
         cpu.code.clear();
-        cpu.tlb.flush(true);
     }
 }
 
@@ -220,7 +314,7 @@ enum Decoded {
 }
 
 /// Decodes one instruction; none where it is too long.
-fn decode_one(bytes: &[u8], size: CodeSize, stubs: &mut Stubs) -> Result<Option<Op>, Full> {
+fn decode_one(bytes: &[u8], size: CodeSize, stubs: &mut Stubs) -> Result<Option<Op>, StubsFull> {
     let mut decoder = Decoder::with_ip(bits(size), bytes, 0, DecoderOptions::NONE);
     let instruction = decoder.decode();
     if decoder.last_error() == DecoderError::NoMoreBytes {
@@ -235,7 +329,7 @@ fn decode_block(
     size: CodeSize,
     stubs: &mut Stubs,
     ends: impl Fn(usize) -> bool,
-) -> Result<Decoded, Full> {
+) -> Result<Decoded, StubsFull> {
     let mut ops = Vec::new();
     let mut at = 0;
     while ops.len() < LONGEST && at < bytes.len() && (at == 0 || !ends(at)) {

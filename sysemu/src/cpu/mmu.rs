@@ -284,7 +284,7 @@ impl Cpu {
     pub(crate) fn fetch_physical(&mut self, linear: u64) -> Result<u64, Trap> {
         let entry = self.tlb.fetch(self.cpl == 3, linear);
         if entry.tag == linear & !0xfff {
-            return Ok(entry.page | (linear & 0xfff));
+            return Ok(self.tlb.physical(entry) | (linear & 0xfff));
         }
         self.fetch_slow(linear)
     }

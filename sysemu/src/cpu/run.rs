@@ -4,7 +4,9 @@ use crate::bus::{Bus, EmptyBus};
 use crate::cpu::block::Blocks;
 use crate::cpu::flags::{IF, RF, TF};
 use crate::cpu::interrupt::Source;
+use crate::cpu::op::Op;
 use crate::cpu::state::{Cpu, RIP, Stop};
+use crate::cpu::translate::Mode;
 use crate::cpu::trap::{self, GP0, Trap};
 use crate::cpu::watch::Watches;
 use crate::memory::{Ram, RamImage};
@@ -14,12 +16,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// DR6: single step.
 const STEP: u64 = 1 << 14;
 
+/// How code is executed; what the guest sees is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Decoded instructions, one by one.
+    Interpreter,
+    /// What is executed often becomes native code.
+    #[default]
+    Translated,
+}
+
 /// The processor and what it has decoded.
 #[derive(Debug)]
 pub struct Processor {
     /// Registers, memory, bus.
-    pub cpu: Cpu,
+    pub cpu: Box<Cpu>,
     blocks: Blocks,
+    stage: Stage,
     asked: Arc<AtomicBool>,
     /// Virtual time at which to stop.
     alarm: u64,
@@ -49,9 +62,20 @@ impl Processor {
         Ok(Processor {
             cpu: Cpu::new(ram, bus),
             blocks,
+            stage: Stage::default(),
             asked: Arc::default(),
             alarm: u64::MAX,
         })
+    }
+
+    /// Chooses how code is executed from now on.
+    pub fn set_stage(&mut self, stage: Stage) {
+        self.stage = stage;
+    }
+
+    /// Code is translated when it has been interpreted that often (for tests: 0 translates everything).
+    pub fn set_translation_threshold(&mut self, times: u32) {
+        self.blocks.threshold = times;
     }
 
     /// Setting this ends [`Processor::run`] soon, from any thread.
@@ -136,7 +160,8 @@ impl Processor {
                 cpu.shadow = false;
                 step(cpu, &mut self.blocks, stepping);
             } else {
-                block(cpu, &mut self.blocks, budget.max(1) as usize);
+                let translated = self.stage == Stage::Translated;
+                advance(cpu, &mut self.blocks, budget.max(1), translated);
             }
             if !cpu.code.dirty.is_empty() {
                 self.blocks.invalidate(cpu);
@@ -172,24 +197,36 @@ fn interrupt(cpu: &mut Cpu, vector: u8) {
 
 /// Finds the block to execute.
 #[inline(always)]
-fn locate(cpu: &mut Cpu, blocks: &mut Blocks) -> Result<u32, Trap> {
+fn locate(cpu: &mut Cpu, blocks: &mut Blocks) -> Result<(u32, u64), Trap> {
     let linear = cpu.linear_rip();
     if cpu.segmented && cpu.rip() > u64::from(cpu.seg[crate::cpu::state::CS].limit) {
         return Err(GP0);
     }
     cpu.check_breakpoint(linear)?;
     let physical = cpu.fetch_physical(linear)?;
-    blocks.find(cpu, linear, physical)
+    Ok((blocks.find(cpu, linear, physical)?, physical))
+}
+
+/// Executes a block, or native code and what it goes on to; at most `budget` instructions.
+#[inline(always)]
+fn advance(cpu: &mut Cpu, blocks: &mut Blocks, budget: u64, translated: bool) {
+    let (number, physical) = match locate(cpu, blocks) {
+        Ok(found) => found,
+        Err(trap) => return cpu.raise(trap),
+    };
+    if translated
+        && budget >= blocks.get(number).ops.len() as u64
+        && let Some(mode) = Mode::of(cpu)
+        && let Some(translation) = blocks.translation(cpu, number, physical, mode)
+    {
+        return blocks.run(cpu, translation, budget);
+    }
+    interpret(cpu, &blocks.get(number).ops, budget as usize);
 }
 
 /// Executes a block, at most `budget` instructions of it.
 #[inline(always)]
-fn block(cpu: &mut Cpu, blocks: &mut Blocks, budget: usize) {
-    let number = match locate(cpu, blocks) {
-        Ok(number) => number,
-        Err(trap) => return cpu.raise(trap),
-    };
-    let ops = &blocks.get(number).ops;
+fn interpret(cpu: &mut Cpu, ops: &[Op], budget: usize) {
     cpu.block_limit = budget.min(ops.len());
     for (index, op) in ops.iter().enumerate() {
         if index >= cpu.block_limit {
@@ -212,7 +249,7 @@ fn block(cpu: &mut Cpu, blocks: &mut Blocks, budget: usize) {
 /// Executes one instruction with everything that debugging asks for.
 fn step(cpu: &mut Cpu, blocks: &mut Blocks, debugging: bool) {
     let number = match locate(cpu, blocks) {
-        Ok(number) => number,
+        Ok((number, _)) => number,
         Err(trap) => return cpu.raise(trap),
     };
     cpu.block_limit = 1;

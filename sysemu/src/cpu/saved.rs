@@ -101,6 +101,8 @@ impl Cpu {
             breakpoints: _,
             stop: _,
             tlb: _,
+            jumps: _,
+            exchange: _,
             ram: _,
             code: _,
             bus: _,

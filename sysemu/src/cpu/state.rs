@@ -9,6 +9,7 @@ use crate::cpu::flags::STATUS_RESET;
 use crate::cpu::mca::BANKS;
 use crate::cpu::tlb::Tlb;
 use crate::cpu::watch::Watches;
+use crate::cpu::translate::{Exchange, Jumps};
 use crate::memory::Ram;
 
 /// Index of the stack pointer in [`Context::regs`].
@@ -327,7 +328,10 @@ pub struct Cpu {
     pub(crate) breakpoints: Breakpoints,
     /// Why the machine stops.
     pub(crate) stop: Option<Stop>,
-    pub(crate) tlb: Box<Tlb>,
+    pub(crate) tlb: Tlb,
+    /// Targets of indirect jumps, and what translated code and the loop tell each other.
+    pub(crate) jumps: Jumps,
+    pub(crate) exchange: Exchange,
     /// Physical memory.
     pub ram: Ram,
     /// Which memory holds code that was decoded.
@@ -350,13 +354,13 @@ impl std::fmt::Debug for Cpu {
 impl Cpu {
     /// A processor after reset: real mode, at the reset vector.
     #[must_use]
-    pub fn new(ram: Ram, bus: Box<dyn Bus>) -> Self {
+    pub fn new(ram: Ram, bus: Box<dyn Bus>) -> Box<Self> {
         let data = Segment {
             limit: 0xffff,
             attributes: 0x93,
             ..Segment::default()
         };
-        let mut cpu = Cpu {
+        let mut cpu = Box::new(Cpu {
             ctx: Context::new(),
             rflags: 2,
             seg: [data; 6],
@@ -408,11 +412,13 @@ impl Cpu {
             watches: Watches::default(),
             breakpoints: Breakpoints::default(),
             stop: None,
-            tlb: Tlb::new(),
+            tlb: Tlb::new(ram.host_start()),
+            jumps: Jumps::new(),
+            exchange: Exchange::default(),
             code: CodeMap::new(ram.bytes()),
             ram,
             bus,
-        };
+        });
         cpu.seg[CS] = Segment {
             selector: 0xf000,
             base: 0xffff_0000,

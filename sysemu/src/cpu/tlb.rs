@@ -2,6 +2,9 @@
 //!
 //! There is a table for reads and one for writes in each *class* of data access, and one for fetches by privilege. An entry
 //! is only made for RAM, for writes only where the dirty bit is set and no decoded code lies in the page.
+//!
+//! Translated code reads the tables itself, so their layout is fixed. What is in them decides when page tables are walked, and so when
+//! accessed bits are set: nothing but the guest's own accesses and flushes may change it, or the two stages would differ.
 
 /// Data access with user privilege.
 pub(crate) const USER: usize = 0;
@@ -12,43 +15,75 @@ pub(crate) const SUPERVISOR_AC: usize = 2;
 /// Every access takes the slow path (alignment checks, data breakpoints): never filled.
 pub(crate) const SLOW: usize = 3;
 
-const ENTRIES: usize = 1024;
-const EMPTY: u64 = 1;
+/// Entries of a table.
+pub(crate) const ENTRIES: usize = 1024;
 
-/// A page: linear address (no page has [`EMPTY`]) and physical address.
+/// A page: its linear address, and where it is in the host.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
+    /// An address that belongs to another index where the entry is empty, so that none matches.
     pub(crate) tag: u64,
-    pub(crate) page: u64,
+    /// Where the page lies in the host.
+    pub(crate) host: u64,
 }
 
 /// Reads of class c are table 2c, writes 2c + 1, then fetches of supervisor and user.
 const TABLES: usize = 10;
 const FETCH: usize = 8;
 
+#[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Tlb {
     tables: [[Entry; ENTRIES]; TABLES],
-    /// Entries that are in use: table, index, global.
-    used: Vec<(u8, u16, bool)>,
+    /// Where physical address 0 is in the host.
+    start: u64,
+    /// Per entry: whether it is listed in `used`, and whether it is global.
+    marks: [[u8; ENTRIES]; TABLES],
+    /// Entries that may be in use: table, index.
+    used: Vec<(u8, u16)>,
 }
 
-const CLEAR: Entry = Entry {
-    tag: EMPTY,
-    page: 0,
-};
+const LISTED: u8 = 1;
+const GLOBAL: u8 = 2;
+
+fn empty(index: usize) -> Entry {
+    Entry {
+        tag: (index as u64 ^ 1) << 12,
+        host: 0,
+    }
+}
+
+/// The bytes from the beginning of a [`Tlb`] to the table of data accesses.
+pub(crate) const fn data_table(class: usize, write: bool) -> usize {
+    (2 * class + write as usize) * ENTRIES * size_of::<Entry>()
+}
+
+/// The bytes from the beginning of a [`Tlb`] to the table of fetches.
+pub(crate) const fn fetch_table(user: bool) -> usize {
+    (FETCH + user as usize) * ENTRIES * size_of::<Entry>()
+}
 
 impl Tlb {
-    pub(crate) fn new() -> Box<Self> {
-        Box::new(Tlb {
-            tables: [[CLEAR; ENTRIES]; TABLES],
+    /// An empty one, for memory that begins there in the host.
+    pub(crate) fn new(start: u64) -> Self {
+        Tlb {
+            tables: [std::array::from_fn(empty); TABLES],
+            start,
+            marks: [[0; ENTRIES]; TABLES],
             used: Vec::new(),
-        })
+        }
     }
 
     #[inline(always)]
-    fn index(linear: u64) -> usize {
+    pub(crate) fn index(linear: u64) -> usize {
         (linear >> 12) as usize & (ENTRIES - 1)
+    }
+
+    /// The physical page of an entry that is in use.
+    #[inline(always)]
+    pub(crate) fn physical(&self, entry: Entry) -> u64 {
+        entry.host.wrapping_sub(self.start)
     }
 
     #[inline(always)]
@@ -65,17 +100,13 @@ impl Tlb {
         let index = Tlb::index(linear);
         self.tables[table][index] = Entry {
             tag: linear & !0xfff,
-            page: physical & !0xfff,
+            host: self.start.wrapping_add(physical & !0xfff),
         };
-        if self.used.len() >= 4 * ENTRIES * TABLES {
-            self.compact();
+        let marks = &mut self.marks[table][index];
+        if *marks & LISTED == 0 {
+            self.used.push((table as u8, index as u16));
         }
-        self.used.push((table as u8, index as u16, global));
-    }
-
-    /// The list has grown by entries that replaced others: everything is dropped, which is always allowed.
-    fn compact(&mut self) {
-        self.flush(true);
+        *marks = LISTED | if global { GLOBAL } else { 0 };
     }
 
     pub(crate) fn fill_data(
@@ -97,13 +128,20 @@ impl Tlb {
 
     /// Drops all entries, or all that are not global.
     pub(crate) fn flush(&mut self, with_global: bool) {
-        let Tlb { tables, used } = self;
-        used.retain(|&(table, index, global)| {
-            if global && !with_global {
-                return true;
+        let Tlb {
+            tables,
+            marks,
+            used,
+            ..
+        } = self;
+        used.retain(|&(table, index)| {
+            let (table, index) = (usize::from(table), usize::from(index));
+            let stays = marks[table][index] & GLOBAL != 0 && !with_global;
+            if !stays {
+                tables[table][index] = empty(index);
+                marks[table][index] = 0;
             }
-            tables[table as usize][index as usize] = CLEAR;
-            false
+            stays
         });
     }
 
@@ -112,7 +150,7 @@ impl Tlb {
         let index = Tlb::index(linear);
         for table in &mut self.tables {
             if table[index].tag == linear & !0xfff {
-                table[index] = CLEAR;
+                table[index] = empty(index);
             }
         }
     }
@@ -139,10 +177,11 @@ impl Tlb {
 
     /// Drops write entries of a physical page, which now holds code.
     pub(crate) fn protect(&mut self, physical: u64) {
+        let host = self.start.wrapping_add(physical & !0xfff);
         for class in 0..3 {
-            for entry in &mut self.tables[2 * class + 1] {
-                if entry.page == physical & !0xfff {
-                    *entry = CLEAR;
+            for (index, entry) in self.tables[2 * class + 1].iter_mut().enumerate() {
+                if entry.host == host {
+                    *entry = empty(index);
                 }
             }
         }

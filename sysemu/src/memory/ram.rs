@@ -229,6 +229,11 @@ impl Ram {
         self.bytes
     }
 
+    /// Where it begins in the host's address space, as a number: for translated code.
+    pub(crate) fn host_start(&self) -> u64 {
+        self.start as u64
+    }
+
     /// For loaders.
     #[must_use]
     pub fn guest_memory(&self) -> &GuestMemory {

@@ -1,15 +1,19 @@
 //! Calls stubs: the only place where generated code is entered.
 
-use super::arena::{Arena, options};
+use super::arena::Arena;
 use crate::cpu::state::Context;
-use memmap2::{Mmap, MmapMut};
+use memmap2::{Mmap, MmapMut, MmapOptions};
 use rustc_hash::FxHashMap;
 use std::fs::File;
 
+const BYTES: usize = 16 << 20;
+
 /// Maps a file of ours writable and executable.
-pub(super) fn map(file: &File) -> std::io::Result<(MmapMut, Mmap)> {
+pub(super) fn map(file: &File, bytes: usize) -> std::io::Result<(MmapMut, Mmap)> {
+    let mut options = MmapOptions::new();
+    options.len(bytes);
     // SAFETY: the file is an anonymous memory file that nobody else has, and that is never truncated.
-    unsafe { Ok((options().map_mut(file)?, options().map_exec(file)?)) }
+    unsafe { Ok((options.map_mut(file)?, options.map_exec(file)?)) }
 }
 
 /// All stubs, by their code: two instructions of the same form and registers share one.
@@ -23,7 +27,7 @@ impl Stubs {
     /// An empty set.
     pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Stubs {
-            arena: Arena::new()?,
+            arena: Arena::new("stubs", BYTES)?,
             known: FxHashMap::default(),
         })
     }

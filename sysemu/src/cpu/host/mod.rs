@@ -10,5 +10,6 @@ mod arena;
 mod call;
 mod stub;
 
+pub(crate) use arena::Arena;
 pub(crate) use call::{Stubs, run};
 pub(crate) use stub::{Unit, plan};

@@ -129,12 +129,12 @@ fn bulk<T: Scalar, const KIND: u8>(cpu: &mut Cpu, op: &Op) -> bool {
     if count < 2 || to.tag != target & !0xfff {
         return false;
     }
-    let to = to.page | (target & 0xfff);
+    let to = cpu.tlb.physical(to) | (target & 0xfff);
     if KIND == MOVS {
         if from.tag != source & !0xfff {
             return false;
         }
-        let from = from.page | (source & 0xfff);
+        let from = cpu.tlb.physical(from) | (source & 0xfff);
         if to.wrapping_sub(from) < bytes {
             // What is copied first is copied again.
             return false;

@@ -229,6 +229,7 @@ pub(crate) fn lmsw(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 pub(crate) fn clts(cpu: &mut Cpu, _: &Op) -> Result<(), Trap> {
     cpu.kernel_only()?;
     cpu.cr0 &= !8;
+    cpu.block_limit = 0;
     Ok(())
 }
 

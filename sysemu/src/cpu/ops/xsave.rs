@@ -227,5 +227,6 @@ pub(crate) fn xsetbv(cpu: &mut Cpu, _: &Op) -> Result<(), Trap> {
         return Err(GP0);
     }
     cpu.xcr0 = value;
+    cpu.block_limit = 0;
     Ok(())
 }
