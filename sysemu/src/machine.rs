@@ -67,7 +67,7 @@ impl Machine {
             now: self.now(),
         };
         self.processor.refresh();
-        let cpu = &mut self.processor.cpu;
+        let cpu = &mut *self.processor.cpu;
         let mut records = Records::default();
         records.put(snapshot::MACHINE, &description);
         records.put(CPU, cpu);
@@ -128,7 +128,7 @@ impl Machine {
             .adopt_memory(snapshot.ram())
             .map_err(SnapshotError::Host)?;
         loader.skip(snapshot::MACHINE);
-        let cpu = &mut self.processor.cpu;
+        let cpu = &mut *self.processor.cpu;
         loader.give(CPU, cpu)?;
         cpu.bus.load(loader)
     }

@@ -109,6 +109,27 @@ fn invlpg_makes_a_changed_entry_count() {
 }
 
 #[test]
+fn invlpg_of_any_part_of_a_large_page_drops_all_of_it() {
+    let mut kernel = Kernel::new();
+    // 2 MiB from 2 MiB on, at physical address 0.
+    let entry = TABLES + 2 * 4096 + 8;
+    kernel.write(entry, 0x83);
+    let end = kernel.run(|ops| {
+        dynasm!(ops; .arch x64
+            ; mov rax, 0x22_0000
+            ; mov rsi, 0x23_0000
+            ; mov rbx, [rax]
+            ; mov rbx, [rsi]
+            ; mov rcx, entry as i32
+            ; mov QWORD [rcx], 0
+            ; invlpg [rax]
+            ; mov rbx, [rsi + 8]);
+    });
+    assert_eq!(end, End::Exception(14, 0));
+    assert_eq!(kernel.processor.cpu.cr2, 0x23_0008);
+}
+
+#[test]
 fn code_that_was_written_is_executed_as_written() {
     let mut kernel = Kernel::new();
     // The loop changes the immediate of its own next instruction, in the same block.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use fits_sysemu::board::console::Console;
-use fits_sysemu::cpu::Stop;
+use fits_sysemu::cpu::{Stage, Stop};
 use fits_sysemu::machine::Machine;
 use fits_tracer::backend::Progress;
 
@@ -49,9 +49,30 @@ pub(crate) struct VmArgs {
     qmp: qmp::QmpFlags,
     #[command(flatten)]
     devices: device::DeviceFlags,
+    /// How instructions are executed; the guest sees no difference but in real time
+    #[arg(long, value_enum, default_value_t = StageFlag::Translated)]
+    stage: StageFlag,
     /// Print at the end, on standard error, how many instructions retired and a hash of memory
     #[arg(long, help_heading = "Console")]
     summary: bool,
+}
+
+/// See [`Stage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum StageFlag {
+    /// One by one, from decoded blocks
+    Interpreter,
+    /// What is executed often is translated into native code
+    Translated,
+}
+
+impl From<StageFlag> for Stage {
+    fn from(flag: StageFlag) -> Self {
+        match flag {
+            StageFlag::Interpreter => Stage::Interpreter,
+            StageFlag::Translated => Stage::Translated,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,6 +107,7 @@ fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
         }
     };
     machine.stop_when(asked);
+    machine.processor().set_stage(args.stage.into());
     let raw = terminal::Raw::start();
     let limit = args.limits.max_instructions;
     let stop = match control {

@@ -13,7 +13,9 @@ impl Cpu {
         let linear = self.linear(segment, offset, T::BYTES as u64, false)?;
         let entry = self.tlb.data(self.class, false, linear);
         if entry.tag == linear.wrapping_add(T::BYTES as u64 - 1) & !0xfff {
-            return Ok(self.ram.read::<T>(self.tlb.physical(entry) | (linear & 0xfff)));
+            return Ok(self
+                .ram
+                .read::<T>(self.tlb.physical(entry) | (linear & 0xfff)));
         }
         self.read_slow(segment, linear, T::BYTES as u8)
             .map(T::from_u64)
@@ -47,7 +49,9 @@ impl Cpu {
         let linear = self.linear(segment, offset, T::BYTES as u64, true)?;
         let entry = self.tlb.data(self.class, true, linear);
         if entry.tag == linear.wrapping_add(T::BYTES as u64 - 1) & !0xfff {
-            return Ok(self.ram.read::<T>(self.tlb.physical(entry) | (linear & 0xfff)));
+            return Ok(self
+                .ram
+                .read::<T>(self.tlb.physical(entry) | (linear & 0xfff)));
         }
         self.probe(segment, linear, T::BYTES as u64, true)?;
         self.read_slow(segment, linear, T::BYTES as u8)
@@ -195,7 +199,7 @@ impl Cpu {
             && self.may_cache(page.physical, write)
         {
             self.tlb
-                .fill_data(class, write, linear, page.physical, page.global);
+                .fill_data(class, write, linear, page.physical, page.kind);
         }
         Ok(page.physical)
     }

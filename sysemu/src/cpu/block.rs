@@ -1,10 +1,10 @@
 //! Decoded blocks, kept by physical address until their code is written.
 
 use crate::cpu::decode::{Full as StubsFull, decode};
-use crate::cpu::translate::{Full, Mode, Translations};
 use crate::cpu::host::Stubs;
 use crate::cpu::op::Op;
 use crate::cpu::state::{CodeSize, Cpu, Stop};
+use crate::cpu::translate::{Full, Mode, Translations};
 use crate::cpu::trap::{GP0, Trap};
 use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction};
 use rustc_hash::FxHashMap;
@@ -32,7 +32,8 @@ impl Block {
 /// The heat of a block that is never translated.
 const NEVER: u32 = u32::MAX;
 
-const LONGEST: usize = 64;
+/// Instructions of a block, at most.
+pub(crate) const LONGEST: usize = 64;
 /// Found by measuring boots: see docs/design/translated-stage.md.
 const THRESHOLD: u32 = 16;
 const QUICK: usize = 1 << 15;
@@ -54,6 +55,8 @@ pub(crate) struct Blocks {
     translations: Translations,
     /// Blocks are translated when the interpreter has begun them that often.
     pub(crate) threshold: u32,
+    /// Blocks get no longer than this.
+    pub(crate) longest: usize,
 }
 
 fn bits(size: CodeSize) -> u32 {
@@ -85,6 +88,7 @@ impl Blocks {
             stubs: Stubs::new()?,
             translations: Translations::new()?,
             threshold: THRESHOLD,
+            longest: LONGEST,
         })
     }
 
@@ -127,7 +131,7 @@ impl Blocks {
         for _ in 0..2 {
             let bytes = cpu.ram.slice(physical, rest as usize);
             let ends = |at: usize| cpu.breakpoints.offset_used(physical + at as u64);
-            match decode_block(bytes, cpu.code_size, &mut self.stubs, ends) {
+            match decode_block(bytes, cpu.code_size, self.longest, &mut self.stubs, ends) {
                 Ok(Decoded::Block(ops, length)) => {
                     let number = self.insert(Block::new(ops));
                     self.known.insert(key, number);
@@ -239,6 +243,10 @@ impl Blocks {
         mode: Mode,
     ) -> Option<u32> {
         let linear = cpu.rip();
+        if cpu.breakpoints.offset_used(linear) {
+            // Nothing may lead there but the loop, which stops.
+            return None;
+        }
         let block = &mut self.blocks[number as usize];
         for &translation in &block.translated {
             if self.translations.fits(translation, linear, mode) {
@@ -253,13 +261,7 @@ impl Blocks {
     }
 
     #[inline(never)]
-    fn translate(
-        &mut self,
-        cpu: &mut Cpu,
-        number: u32,
-        physical: u64,
-        mode: Mode,
-    ) -> Option<u32> {
+    fn translate(&mut self, cpu: &mut Cpu, number: u32, physical: u64, mode: Mode) -> Option<u32> {
         if self.blocks[number as usize].heat == NEVER {
             return None;
         }
@@ -285,6 +287,11 @@ impl Blocks {
         }
         self.blocks[number as usize].heat = NEVER;
         None
+    }
+
+    /// How many translations there are.
+    pub(crate) fn translated(&self) -> usize {
+        self.translations.count()
     }
 
     /// Runs a translation.
@@ -327,12 +334,13 @@ fn decode_one(bytes: &[u8], size: CodeSize, stubs: &mut Stubs) -> Result<Option<
 fn decode_block(
     bytes: &[u8],
     size: CodeSize,
+    longest: usize,
     stubs: &mut Stubs,
     ends: impl Fn(usize) -> bool,
 ) -> Result<Decoded, StubsFull> {
     let mut ops = Vec::new();
     let mut at = 0;
-    while ops.len() < LONGEST && at < bytes.len() && (at == 0 || !ends(at)) {
+    while ops.len() < longest && at < bytes.len() && (at == 0 || !ends(at)) {
         let rest = &bytes[at..bytes.len().min(at + 15)];
         let mut decoder = Decoder::with_ip(bits(size), rest, 0, DecoderOptions::NONE);
         let instruction = decoder.decode();

@@ -2,7 +2,7 @@
 
 use crate::cpu::flags::AC;
 use crate::cpu::state::Cpu;
-use crate::cpu::tlb::SUPERVISOR_AC;
+use crate::cpu::tlb::{Kind, SUPERVISOR_AC};
 use crate::cpu::trap::{PF, Trap};
 
 /// Physical addresses have so many bits.
@@ -48,7 +48,7 @@ pub(crate) struct Who {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page {
     pub(crate) physical: u64,
-    pub(crate) global: bool,
+    pub(crate) kind: Kind,
     /// The dirty bit is set, and writing is allowed.
     pub(crate) writable_now: bool,
 }
@@ -99,7 +99,10 @@ impl Cpu {
         if self.cr0 & CR0_PG == 0 {
             return Ok(Page {
                 physical: linear,
-                global: false,
+                kind: Kind {
+                    global: false,
+                    shift: 12,
+                },
                 writable_now: true,
             });
         }
@@ -167,7 +170,10 @@ impl Cpu {
                 let may_write = writable || (!who.user && self.cr0 & CR0_WP == 0);
                 return Ok(Page {
                     physical: base | (linear & size_mask),
-                    global: entry & GLOBAL != 0 && self.cr4 & CR4_PGE != 0,
+                    kind: Kind {
+                        global: entry & GLOBAL != 0 && self.cr4 & CR4_PGE != 0,
+                        shift: shift as u32,
+                    },
                     writable_now: dirty && may_write,
                 });
             }
@@ -301,7 +307,7 @@ impl Cpu {
         let page = self.translate(linear, Access::Fetch, who)?;
         if self.ram.contains(page.physical & !0xfff, 4096) {
             self.tlb
-                .fill_fetch(who.user, linear, page.physical, page.global);
+                .fill_fetch(who.user, linear, page.physical, page.kind);
         }
         Ok(page.physical)
     }

@@ -1,7 +1,7 @@
 //! The loop: devices, interrupts, blocks.
 
 use crate::bus::{Bus, EmptyBus};
-use crate::cpu::block::Blocks;
+use crate::cpu::block::{Blocks, LONGEST};
 use crate::cpu::flags::{IF, RF, TF};
 use crate::cpu::interrupt::Source;
 use crate::cpu::op::Op;
@@ -78,6 +78,17 @@ impl Processor {
         self.blocks.threshold = times;
     }
 
+    /// Blocks that are decoded from now on have so many instructions at most, and 64 in any case.
+    pub fn set_longest_block(&mut self, instructions: usize) {
+        self.blocks.longest = instructions.clamp(1, LONGEST);
+    }
+
+    /// How many blocks have been translated and are still known.
+    #[must_use]
+    pub fn translations(&self) -> usize {
+        self.blocks.translated()
+    }
+
     /// Setting this ends [`Processor::run`] soon, from any thread.
     #[must_use]
     pub fn stopper(&self) -> Arc<AtomicBool> {
@@ -93,7 +104,6 @@ impl Processor {
     pub fn run(&mut self, limit: u64) -> Stop {
         let cpu = &mut self.cpu;
         let mut next_event = 0;
-        let mut pending = false;
         loop {
             if let Some(stop) = cpu.stop.take() {
                 return self.describe(stop);
@@ -125,10 +135,10 @@ impl Processor {
                 if cpu.take_nmi() {
                     continue;
                 }
-                pending = cpu.bus.interrupt_pending();
+                cpu.pending = cpu.bus.interrupt_pending();
                 cpu.block_limit = 1;
             }
-            if pending && cpu.rflags & IF != 0 && !cpu.shadow {
+            if cpu.pending && cpu.rflags & IF != 0 && !cpu.shadow {
                 let now = cpu.now();
                 if let Some(vector) = cpu.bus.acknowledge(now) {
                     interrupt(cpu, vector);

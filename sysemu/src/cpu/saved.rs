@@ -91,6 +91,7 @@ impl Cpu {
             shadow,
             halted,
             block_limit: _,
+            pending: _,
             pending_debug,
             machine_check,
             nmi,

@@ -8,8 +8,8 @@ use crate::cpu::codemap::CodeMap;
 use crate::cpu::flags::STATUS_RESET;
 use crate::cpu::mca::BANKS;
 use crate::cpu::tlb::Tlb;
-use crate::cpu::watch::Watches;
 use crate::cpu::translate::{Exchange, Jumps};
+use crate::cpu::watch::Watches;
 use crate::memory::Ram;
 
 /// Index of the stack pointer in [`Context::regs`].
@@ -312,6 +312,8 @@ pub struct Cpu {
     pub halted: bool,
     /// How many instructions of the current block may still execute; 0 ends it after this one.
     pub(crate) block_limit: usize,
+    /// What [`Bus::interrupt_pending`] said last.
+    pub(crate) pending: bool,
     /// Debug conditions found by the current instruction, to be raised after it.
     pub(crate) pending_debug: u64,
     /// A machine check waits to be delivered.
@@ -404,6 +406,7 @@ impl Cpu {
             shadow: false,
             halted: false,
             block_limit: 0,
+            pending: false,
             pending_debug: 0,
             machine_check: false,
             nmi: false,

@@ -6,6 +6,8 @@
 //! Translated code reads the tables itself, so their layout is fixed. What is in them decides when page tables are walked, and so when
 //! accessed bits are set: nothing but the guest's own accesses and flushes may change it, or the two stages would differ.
 
+use rustc_hash::FxHashSet;
+
 /// Data access with user privilege.
 pub(crate) const USER: usize = 0;
 /// With supervisor privilege, user pages being out of bounds if SMAP is on.
@@ -42,6 +44,16 @@ pub(crate) struct Tlb {
     marks: [[u8; ENTRIES]; TABLES],
     /// Entries that may be in use: table, index.
     used: Vec<(u8, u16)>,
+    /// Larger pages of which entries may be in use: address and number of address bits inside.
+    large: FxHashSet<(u64, u32)>,
+}
+
+/// What is remembered of a page besides where it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) global: bool,
+    /// How many address bits are inside the page: 12, or more for a large one.
+    pub(crate) shift: u32,
 }
 
 const LISTED: u8 = 1;
@@ -72,6 +84,7 @@ impl Tlb {
             start,
             marks: [[0; ENTRIES]; TABLES],
             used: Vec::new(),
+            large: FxHashSet::default(),
         }
     }
 
@@ -96,7 +109,7 @@ impl Tlb {
         self.tables[FETCH + usize::from(user)][Tlb::index(linear)]
     }
 
-    fn fill(&mut self, table: usize, linear: u64, physical: u64, global: bool) {
+    fn fill(&mut self, table: usize, linear: u64, physical: u64, kind: Kind) {
         let index = Tlb::index(linear);
         self.tables[table][index] = Entry {
             tag: linear & !0xfff,
@@ -106,7 +119,10 @@ impl Tlb {
         if *marks & LISTED == 0 {
             self.used.push((table as u8, index as u16));
         }
-        *marks = LISTED | if global { GLOBAL } else { 0 };
+        *marks = LISTED | if kind.global { GLOBAL } else { 0 };
+        if kind.shift > 12 {
+            self.large.insert((linear >> kind.shift, kind.shift));
+        }
     }
 
     pub(crate) fn fill_data(
@@ -115,15 +131,15 @@ impl Tlb {
         write: bool,
         linear: u64,
         physical: u64,
-        global: bool,
+        kind: Kind,
     ) {
         if class != SLOW {
-            self.fill(2 * class + usize::from(write), linear, physical, global);
+            self.fill(2 * class + usize::from(write), linear, physical, kind);
         }
     }
 
-    pub(crate) fn fill_fetch(&mut self, user: bool, linear: u64, physical: u64, global: bool) {
-        self.fill(FETCH + usize::from(user), linear, physical, global);
+    pub(crate) fn fill_fetch(&mut self, user: bool, linear: u64, physical: u64, kind: Kind) {
+        self.fill(FETCH + usize::from(user), linear, physical, kind);
     }
 
     /// Drops all entries, or all that are not global.
@@ -132,8 +148,12 @@ impl Tlb {
             tables,
             marks,
             used,
+            large,
             ..
         } = self;
+        if with_global {
+            large.clear();
+        }
         used.retain(|&(table, index)| {
             let (table, index) = (usize::from(table), usize::from(index));
             let stays = marks[table][index] & GLOBAL != 0 && !with_global;
@@ -145,8 +165,13 @@ impl Tlb {
         });
     }
 
-    /// Drops the entries of one page.
+    /// Drops the entries of one page, all of them if it is a large one.
     pub(crate) fn flush_page(&mut self, linear: u64) {
+        for shift in [21, 22, 30] {
+            if self.large.remove(&(linear >> shift, shift)) {
+                self.flush_range(linear, shift);
+            }
+        }
         let index = Tlb::index(linear);
         for table in &mut self.tables {
             if table[index].tag == linear & !0xfff {
@@ -158,6 +183,7 @@ impl Tlb {
     /// Exchanges the physical page of all entries of a linear one; where `writable` is false, write entries are dropped instead.
     pub(crate) fn redirect(&mut self, linear: u64, physical: u64, writable: bool) -> usize {
         let index = Tlb::index(linear);
+        let host = self.start.wrapping_add(physical & !0xfff);
         let mut changed = 0;
         for (number, table) in self.tables.iter_mut().enumerate() {
             let entry = &mut table[index];
@@ -166,13 +192,22 @@ impl Tlb {
             }
             let write = number < FETCH && number % 2 == 1;
             if write && !writable {
-                *entry = CLEAR;
+                *entry = empty(index);
             } else {
-                entry.page = physical & !0xfff;
+                entry.host = host;
                 changed += 1;
             }
         }
         changed
+    }
+
+    fn flush_range(&mut self, linear: u64, shift: u32) {
+        for &(table, index) in &self.used {
+            let entry = &mut self.tables[usize::from(table)][usize::from(index)];
+            if entry.tag >> shift == linear >> shift {
+                *entry = empty(index.into());
+            }
+        }
     }
 
     /// Drops write entries of a physical page, which now holds code.

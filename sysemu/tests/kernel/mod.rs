@@ -11,7 +11,7 @@ use dynasmrt::x64::X64Relocation;
 use dynasmrt::{VecAssembler, dynasm};
 use fits_sysemu::bus::EmptyBus;
 use fits_sysemu::cpu::state::{CS, RIP, RSP, SS, Segment};
-use fits_sysemu::cpu::{Processor, Stop};
+use fits_sysemu::cpu::{Processor, Stage, Stop};
 use fits_sysemu::memory::Ram;
 
 pub(crate) const IDT: u64 = 0x1000;
@@ -34,6 +34,15 @@ pub(crate) const SMAP: u64 = 1 << 21;
 
 pub(crate) type Assembler = VecAssembler<X64Relocation>;
 
+/// Test programs whose names end so make the files of the others modules of their own.
+fn stage() -> Stage {
+    if module_path!().contains("translated") {
+        Stage::Translated
+    } else {
+        Stage::Interpreter
+    }
+}
+
 pub(crate) struct Kernel {
     pub(crate) processor: Processor,
 }
@@ -50,7 +59,9 @@ pub(crate) enum End {
 impl Kernel {
     pub(crate) fn new() -> Self {
         let ram = Ram::new(2 << 20).expect("memory");
-        let processor = Processor::new(ram, Box::new(EmptyBus)).expect("a host with AVX2");
+        let mut processor = Processor::new(ram, Box::new(EmptyBus)).expect("a host with AVX2");
+        processor.set_stage(stage());
+        processor.set_translation_threshold(0);
         let mut kernel = Kernel { processor };
         for vector in 0..256 {
             let target = HANDLERS + 16 * vector;

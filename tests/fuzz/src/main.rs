@@ -5,7 +5,7 @@ use fits_fuzz::error::Error;
 use fits_fuzz::fuzz::Fuzzer;
 use fits_fuzz::minimise::minimise;
 use fits_fuzz::report::render;
-use fits_fuzz::soft::{Soft, comparable};
+use fits_fuzz::soft::{How, Soft, comparable};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,9 @@ struct Arguments {
     /// Show failing cases as they are, not with as few instructions as possible.
     #[arg(long)]
     whole: bool,
-    /// Run the cases on the software processor instead of translated: `step` compares after each instruction, `blocks` at the end.
-    #[arg(long, value_parser = ["step", "blocks"])]
+    /// Run the cases on the software processor instead of translated: `step` compares after each instruction, `blocks` at the
+    /// end, `translated` at the end of its second stage.
+    #[arg(long, value_parser = ["step", "blocks", "translated"])]
     soft: Option<String>,
 }
 
@@ -43,7 +44,12 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool, Error> {
     fits_tracer::process::CpuPlan::new().pin_tracer();
     if let Some(how) = &arguments.soft {
-        return run_soft(arguments, how == "blocks");
+        let how = match how.as_str() {
+            "step" => How::Step,
+            "blocks" => How::Blocks,
+            _ => How::Translated,
+        };
+        return run_soft(arguments, how);
     }
     let mut fuzzer = Fuzzer::start()?;
     println!("{} encodings on this CPU", fuzzer.encodings());
@@ -73,10 +79,9 @@ fn run(arguments: &Arguments) -> Result<bool, Error> {
     Ok(fuzzer.totals.differences == 0)
 }
 
-fn run_soft(arguments: &Arguments, whole: bool) -> Result<bool, Error> {
+fn run_soft(arguments: &Arguments, how: How) -> Result<bool, Error> {
     let mut fuzzer = Fuzzer::start_with(comparable)?;
-    let mut soft = Soft::new()?;
-    soft.whole = whole;
+    let mut soft = Soft::new(how)?;
     println!("{} encodings on this CPU", fuzzer.encodings());
     let begin = Instant::now();
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.cases) {

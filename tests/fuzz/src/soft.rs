@@ -1,5 +1,5 @@
-//! The software processor of the virtual machine: a sequence step by step in user mode under page tables of ours, compared with the
-//! bare CPU's trace after every instruction. An exception goes through a real descriptor table to a handler that halts.
+//! The software processor of the virtual machine: a sequence in user mode under page tables of ours, compared with the bare CPU's trace, after
+//! every instruction or at the end, interpreted or translated. An exception goes through a real descriptor table to a handler that halts.
 
 use crate::case::Layout;
 use crate::differ::difference;
@@ -10,7 +10,7 @@ use crate::places::{CODE, CODE_BYTES, REGIONS};
 use crate::start::{general, set_general};
 use fits_sysemu::bus::EmptyBus;
 use fits_sysemu::cpu::state::{CS, DS, FS, GS, RIP, SS, Segment};
-use fits_sysemu::cpu::{Processor, Stop, trap};
+use fits_sysemu::cpu::{Processor, Stage, Stop, trap};
 use fits_sysemu::memory::Ram;
 use iced_x86::{Code, CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
 
@@ -100,8 +100,19 @@ pub fn comparable(code: Code) -> bool {
 pub struct Soft {
     processor: Processor,
     next_table: u64,
-    /// Executes whole sequences rather than step by step.
-    pub whole: bool,
+    how: How,
+    cases: usize,
+}
+
+/// How sequences are executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// By the interpreter, one instruction after the other.
+    Step,
+    /// By the interpreter, and compared at the end.
+    Blocks,
+    /// As native code, in blocks of one to eight instructions, and compared at the end.
+    Translated,
 }
 
 impl Soft {
@@ -109,13 +120,19 @@ impl Soft {
     ///
     /// # Errors
     /// When the host has not what it needs.
-    pub fn new() -> Result<Self, Error> {
+    pub fn new(how: How) -> Result<Self, Error> {
         let ram = Ram::new(RAM).map_err(Error::Soft)?;
-        let processor = Processor::new(ram, Box::new(EmptyBus)).map_err(Error::Soft)?;
+        let mut processor = Processor::new(ram, Box::new(EmptyBus)).map_err(Error::Soft)?;
+        processor.set_stage(match how {
+            How::Translated => Stage::Translated,
+            How::Step | How::Blocks => Stage::Interpreter,
+        });
+        processor.set_translation_threshold(0);
         let mut soft = Soft {
             processor,
             next_table: TABLES + 0x1000,
-            whole: false,
+            how,
+            cases: 0,
         };
         soft.kernel()?;
         soft.map(KERNEL, 0, RAM, 3)?;
@@ -216,6 +233,12 @@ impl Soft {
         Ok(())
     }
 
+    /// How many blocks are translated now.
+    #[must_use]
+    pub fn translations(&self) -> usize {
+        self.processor.translations()
+    }
+
     /// The state now, in terms of the bare CPU's, from which what is not modelled is taken.
     fn state(&self, like: &State) -> State {
         let cpu = &self.processor.cpu;
@@ -250,6 +273,11 @@ impl Soft {
     /// # Errors
     /// When memory can't be written.
     pub fn compare(&mut self, layout: &Layout, trace: &Trace) -> Result<Option<String>, Error> {
+        self.cases += 1;
+        if self.how == How::Translated {
+            // A block is only entered as native code if all of it may execute, so it must end with the sequence now and then.
+            self.processor.set_longest_block(1 + self.cases % 8);
+        }
         self.write(CODE_AT, &layout.code)?;
         self.load(&trace.states[0])?;
         let last = trace
@@ -265,7 +293,11 @@ impl Soft {
         let cut = last < trace.steps.len();
         let mut index = 0;
         while index < last {
-            let count = if self.whole { last - index } else { 1 };
+            let count = if self.how == How::Step {
+                1
+            } else {
+                last - index
+            };
             if let Some(found) = self.advance(trace, index, count) {
                 return Ok(Some(found));
             }

@@ -1,15 +1,14 @@
 //! A fixed part of the fuzzer's cases on the software processor of the virtual machine: quick enough for every run of the tests.
 
 use fits_fuzz::fuzz::Fuzzer;
-use fits_fuzz::soft::{Soft, comparable};
+use fits_fuzz::soft::{How, Soft, comparable};
 
 const CASES: u64 = 2500;
 
-fn run(whole: bool, seeds: std::ops::Range<u64>) {
+fn run(how: How, seeds: std::ops::Range<u64>) {
     fits_tracer::process::CpuPlan::new().pin_tracer();
     let mut fuzzer = Fuzzer::start_with(comparable).expect("the child starts");
-    let mut soft = Soft::new().expect("the software processor starts");
-    soft.whole = whole;
+    let mut soft = Soft::new(how).expect("the software processor starts");
     assert!(fuzzer.encodings() > 1000);
     let cases = seeds.end - seeds.start;
     for seed in seeds {
@@ -19,14 +18,20 @@ fn run(whole: bool, seeds: std::ops::Range<u64>) {
         assert_eq!(found, None);
     }
     assert!(fuzzer.totals.instructions > 2 * cases);
+    assert_eq!(soft.translations() > 0, how == How::Translated);
 }
 
 #[test]
 fn thousands_of_sequences_do_the_same_in_software_step_by_step() {
-    run(false, 0..CASES);
+    run(How::Step, 0..CASES);
 }
 
 #[test]
 fn thousands_of_sequences_do_the_same_in_software_as_blocks() {
-    run(true, CASES..2 * CASES);
+    run(How::Blocks, CASES..2 * CASES);
+}
+
+#[test]
+fn thousands_of_sequences_do_the_same_in_software_translated() {
+    run(How::Translated, 2 * CASES..4 * CASES);
 }

@@ -5,8 +5,9 @@ use super::enter::Site;
 use super::gates::Gates;
 use super::layout;
 use super::mode::Mode;
-use super::vector::Cached;
 use super::registers::{CONTEXT, FIRST, Home, SECOND, home};
+use super::vector::Cached;
+use crate::cpu::op::Op;
 use crate::cpu::state::FS;
 use crate::cpu::tlb;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
@@ -40,12 +41,13 @@ pub(super) struct Check {
 #[derive(Debug)]
 struct Slow {
     label: DynamicLabel,
-    resume: DynamicLabel,
+    /// Where the block goes on; none where it is left.
+    resume: Option<DynamicLabel>,
     site: usize,
     own_flags: bool,
-    /// Vector registers that must be stored before, and loaded after the interpreter has executed it.
-    before: u16,
-    after: u16,
+    /// What is in the host's vector registers before, and must be after the interpreter has executed it.
+    before: Cached,
+    after: Cached,
 }
 
 /// A jump to be given a stub.
@@ -120,7 +122,11 @@ impl<'a> Builder<'a> {
     pub(super) fn offset(&mut self, to: u8, i: &Instruction) {
         let base = i.memory_base();
         if matches!(base, Register::RIP | Register::EIP) {
-            let mask = if base == Register::EIP { 0xffff_ffff } else { u64::MAX };
+            let mask = if base == Register::EIP {
+                0xffff_ffff
+            } else {
+                u64::MAX
+            };
             self.code.constant(to, i.memory_displacement64() & mask);
             return;
         }
@@ -158,7 +164,8 @@ impl<'a> Builder<'a> {
         };
         let lea = Instruction::with2(code, register + u32::from(to), operand);
         let bytes = lea.ok().and_then(|lea| encode(&lea));
-        self.code.bytes(&bytes.expect("every such address has an encoding"));
+        self.code
+            .bytes(&bytes.expect("every such address has an encoding"));
     }
 
     /// The host register that holds a part of an address, which is loaded to `scratch` where it is in memory.
@@ -189,15 +196,38 @@ impl<'a> Builder<'a> {
     /// Looks the instruction's memory operand up: afterwards the host's address is the sum of both scratch registers. The host's flags are
     /// lost. To be ended by [`Builder::accessed`].
     pub(super) fn access(&mut self, i: &Instruction, bytes: usize, write: bool) -> Access {
+        self.aligned_access(i, bytes, write, false)
+    }
+
+    /// The same where an address that is no multiple of `bytes` is an error, if `aligned`.
+    pub(super) fn aligned_access(
+        &mut self,
+        i: &Instruction,
+        bytes: usize,
+        write: bool,
+        aligned: bool,
+    ) -> Access {
         self.code.lose_flags();
         self.linear(i);
-        self.look_up(bytes, write)
+        let access = self.detour();
+        if aligned {
+            let (bits, slow) = ((bytes - 1) as i8, access.label);
+            dynasm!(self.code.ops; .arch x64; test r11b, bits; jne =>slow);
+        }
+        self.look(bytes, write, &access);
+        access
     }
 
     /// The same for the address in the first scratch register; the flags must be packed.
     pub(super) fn look_up(&mut self, bytes: usize, write: bool) -> Access {
+        let access = self.detour();
+        self.look(bytes, write, &access);
+        access
+    }
+
+    fn look(&mut self, bytes: usize, write: bool, access: &Access) {
         let table = layout::data_table(self.mode, write);
-        let (label, resume) = (self.code.label(), self.code.label());
+        let label = access.label;
         const INDEX: i32 = ((tlb::ENTRIES - 1) << 4) as i32;
         dynasm!(self.code.ops; .arch x64
             ; rorx r15, r11, 8
@@ -206,11 +236,6 @@ impl<'a> Builder<'a> {
             ; cmp r11, (4096 - bytes) as i32
             ; ja =>label
             ; mov r15, [rbp + r15 + table + 8]);
-        Access {
-            label,
-            resume,
-            before: self.vectors.changed,
-        }
     }
 
     /// A slow way for an instruction without memory access. To be ended by [`Builder::accessed`].
@@ -218,8 +243,32 @@ impl<'a> Builder<'a> {
         Access {
             label: self.code.label(),
             resume: self.code.label(),
-            before: self.vectors.changed,
+            before: self.vectors,
         }
+    }
+
+    /// The slow way of an instruction after which the block is left.
+    pub(super) fn leaving_detour(&mut self, site: usize) -> DynamicLabel {
+        let label = self.code.label();
+        self.slow.push(Slow {
+            label,
+            resume: None,
+            site,
+            own_flags: false,
+            before: self.vectors,
+            after: Cached::default(),
+        });
+        label
+    }
+
+    /// Whether no instruction of the block follows that of the site.
+    pub(super) fn is_last(&self, site: usize) -> bool {
+        site + 1 == self.sites.len()
+    }
+
+    /// The operation of a site.
+    pub(super) fn op(&self, site: usize) -> &'a Op {
+        &self.sites[site].op
     }
 
     /// The instruction at `site` is done where its access was quick; where it was not, the interpreter executes all of it, and joins here.
@@ -227,11 +276,11 @@ impl<'a> Builder<'a> {
         self.code.place(access.resume);
         self.slow.push(Slow {
             label: access.label,
-            resume: access.resume,
+            resume: Some(access.resume),
             site,
             own_flags: self.code.flags_own_only(),
             before: access.before,
-            after: self.vectors.loaded,
+            after: self.vectors,
         });
     }
 
@@ -329,14 +378,17 @@ impl<'a> Builder<'a> {
 
     fn slow_path(&mut self, slow: Slow) {
         self.code.place(slow.label);
-        self.store_vectors(slow.before);
+        self.put_vectors(slow.before);
         self.code.constant(FIRST, self.site(slow.site));
         self.code.call_gate(self.gates.interpret);
-        self.load_vectors(slow.after);
+        self.take_vectors(slow.after);
         if slow.own_flags {
             dynasm!(self.code.ops; .arch x64; add al, 127; sahf);
         }
-        dynasm!(self.code.ops; .arch x64; jmp =>slow.resume);
+        match slow.resume {
+            Some(resume) => dynasm!(self.code.ops; .arch x64; jmp =>resume),
+            None => self.code.jump_gate(self.gates.leave),
+        }
     }
 
     /// Looks whether the fetch table still says that the target's page is where it was.
@@ -364,7 +416,7 @@ impl<'a> Builder<'a> {
 pub(super) struct Access {
     label: DynamicLabel,
     resume: DynamicLabel,
-    before: u16,
+    before: Cached,
 }
 
 impl Access {

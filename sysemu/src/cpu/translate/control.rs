@@ -120,7 +120,11 @@ impl Builder<'_> {
     /// The target of a return to the first scratch register, the stack pointer moved.
     fn ret(&mut self, i: &Instruction, site: usize) {
         let by = i.stack_pointer_increment();
-        let pops = 8 + if i.op_count() == 1 { i.immediate16() } else { 0 } as i32;
+        let pops = 8 + if i.op_count() == 1 {
+            i.immediate16()
+        } else {
+            0
+        } as i32;
         if by != pops {
             self.interpret(site);
             self.leave_anywhere();

@@ -23,6 +23,7 @@ pub(super) const BUDGET: i32 =
 pub(super) const LINK: i32 = from_context(offset_of!(Cpu, exchange) + offset_of!(Exchange, link));
 pub(super) const RFLAGS: i32 = from_context(offset_of!(Cpu, rflags));
 pub(super) const CLASS: i32 = from_context(offset_of!(Cpu, class));
+pub(super) const PENDING: i32 = from_context(offset_of!(Cpu, pending));
 const SEGMENTS: i32 = from_context(offset_of!(Cpu, lin));
 const TLB: i32 = from_context(offset_of!(Cpu, tlb));
 const JUMPS: i32 = from_context(offset_of!(Cpu, jumps));

@@ -1,7 +1,7 @@
 //! The second stage: blocks that are executed often become native code.
 //!
 //! `Translations` is what the loop uses. [`translate`](Translations::translate) names the steps: `block` makes the code of one block, with
-//! `integer`, `moves`, `vector` and `control` for the kinds of instructions; what none of them knows is left to the interpreter, in the middle of
+//! `integer`, `moves`, `flags`, `vector` and `control` for the kinds of instructions; what none of them knows is left to the interpreter, in the middle of
 //! the block. `assembler` writes bytes and keeps track of the flags, `registers` and `layout` say where things are, `gates` and `enter` are the way in
 //! and out, `links` and `jumps` the ways from block to block. All but `enter` is safe code.
 //!
@@ -15,6 +15,7 @@ mod control;
     reason = "enters generated code, and is called back by it"
 )]
 mod enter;
+mod flags;
 mod gates;
 mod integer;
 mod jumps;
@@ -22,6 +23,7 @@ mod layout;
 mod links;
 mod mode;
 mod moves;
+mod operands;
 mod registers;
 mod vector;
 
@@ -118,6 +120,11 @@ impl Translations {
             incoming: Vec::new(),
         }));
         Ok(Some(self.all.len() as u32 - 1))
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.all.iter().flatten().count()
     }
 
     /// Whether translation `number` is for that address and mode.
@@ -254,7 +261,9 @@ impl Builder<'_> {
         debug_assert_eq!(instruction.flow_control(), FlowControl::Next);
         let known = !instruction.is_invalid()
             && (self.integer(instruction, site)
-                || self.special(instruction, site));
+                || self.special(instruction, site)
+                || self.flags(instruction, site)
+                || self.vector(instruction, site));
         if !known {
             self.interpret(site);
         }

@@ -1,11 +1,8 @@
-//! Instructions with operands of their own: addresses, the accumulator, the stack, flags.
+//! Instructions with operands of their own: addresses, the accumulator, the stack.
 
 use super::assembler::encode;
 use super::block::{Builder, has_memory};
-use super::layout;
 use super::registers::{FIRST, Home, SECOND, home, is_high_byte, sized};
-use crate::cpu::flags::{AC, DF};
-use crate::cpu::tlb::{SUPERVISOR, SUPERVISOR_AC};
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
@@ -27,8 +24,6 @@ impl Builder<'_> {
             Push => self.push(i, site),
             Pop => self.pop(i, site),
             Leave => self.leave_frame(i, site),
-            Stac | Clac => self.access_flag(i.mnemonic() == Stac, site),
-            Cld | Std => self.direction(i.mnemonic() == Std),
             _ => false,
         }
     }
@@ -261,7 +256,7 @@ impl Builder<'_> {
     }
 
     /// The address of what will be pushed, to the first scratch register.
-    fn push_address(&mut self) -> super::block::Access {
+    pub(super) fn push_address(&mut self) -> super::block::Access {
         self.code.lose_flags();
         dynasm!(self.code.ops; .arch x64; lea r11, [r9 - 8]);
         self.look_up(8, true)
@@ -343,37 +338,6 @@ impl Builder<'_> {
         let access = self.look_up(8, false);
         dynasm!(self.code.ops; .arch x64; lea r9, [r10 + 8]; mov r10, [r15 + r11]);
         self.accessed(access, site);
-        true
-    }
-
-    /// `stac`, `clac`: from the next instruction on, another mode.
-    fn access_flag(&mut self, set: bool, _: usize) -> bool {
-        if self.mode.user() {
-            return false;
-        }
-        self.code.lose_flags();
-        let (class, bits) = if set {
-            (SUPERVISOR_AC, AC as i32)
-        } else {
-            (SUPERVISOR, 0)
-        };
-        let others = !(AC as i32);
-        dynasm!(self.code.ops; .arch x64
-            ; and DWORD [rbp + layout::RFLAGS], others
-            ; or DWORD [rbp + layout::RFLAGS], bits
-            ; mov QWORD [rbp + layout::CLASS], class as i32);
-        self.mode = self.mode.with_ac(set);
-        true
-    }
-
-    fn direction(&mut self, set: bool) -> bool {
-        self.code.lose_flags();
-        let (bits, others) = (DF as i32, !(DF as i32));
-        if set {
-            dynasm!(self.code.ops; .arch x64; or DWORD [rbp + layout::RFLAGS], bits);
-        } else {
-            dynasm!(self.code.ops; .arch x64; and DWORD [rbp + layout::RFLAGS], others);
-        }
         true
     }
 }
