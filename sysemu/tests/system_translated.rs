@@ -1,6 +1,4 @@
-//! The small kernels of `system.rs` and `outside.rs`, with all of their code translated.
+//! The small kernels of `system.rs`, with all of their code translated.
 
-#[path = "outside.rs"]
-mod outside;
 #[path = "system.rs"]
 mod system;

@@ -235,7 +235,7 @@ impl Cpu {
             for write in [false, true] {
                 if (found.writable_now || !write) && self.may_cache(found.physical, write) {
                     self.tlb
-                        .fill_data(class, write, linear, found.physical, found.global);
+                        .fill_data(class, write, linear, found.physical, found.kind);
                 }
             }
         }
@@ -245,7 +245,7 @@ impl Cpu {
         };
         if let Ok(found) = self.translate(linear, Access::Fetch, user) {
             self.tlb
-                .fill_fetch(user.user, linear, found.physical, found.global);
+                .fill_fetch(user.user, linear, found.physical, found.kind);
         }
         self.cr2 = cr2;
         let changed = self
