@@ -172,7 +172,7 @@ impl Cpu {
                     physical: base | (linear & size_mask),
                     kind: Kind {
                         global: entry & GLOBAL != 0 && self.cr4 & CR4_PGE != 0,
-                        shift: shift as u32,
+                        shift,
                     },
                     writable_now: dirty && may_write,
                 });
