@@ -310,3 +310,26 @@ fn vectors_and_floats() {
             ; hlt);
     })]);
 }
+
+#[test]
+fn floats_with_an_exception_unmasked() {
+    compare(&[assembled(CODE, |ops| {
+        dynasm!(ops; .arch x64
+            // Division by zero, which does not happen, is unmasked in every other round.
+            ; mov DWORD [0x6200], 0x1d80
+            ; mov ecx, 90
+            ; again:
+            ; xor DWORD [0x6200], 0x200
+            ; ldmxcsr [0x6200]
+            ; mov ebx, 7
+            ; cvtsi2sd xmm0, ecx
+            ; mulsd xmm1, xmm0
+            ; inc ebx
+            ; addsd xmm1, xmm0
+            ; movsd [0x5000 + rcx * 8], xmm1
+            ; add r12, rbx
+            ; dec ecx
+            ; jne <again
+            ; hlt);
+    })]);
+}

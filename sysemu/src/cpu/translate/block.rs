@@ -387,7 +387,12 @@ impl<'a> Builder<'a> {
         }
         match slow.resume {
             Some(resume) => dynasm!(self.code.ops; .arch x64; jmp =>resume),
-            None => self.code.jump_gate(self.gates.leave),
+            None => {
+                // Those behind it have not begun.
+                let rest = (self.sites.len() - slow.site - 1) as i32;
+                dynasm!(self.code.ops; .arch x64; add QWORD [rbp + layout::BUDGET], rest);
+                self.code.jump_gate(self.gates.leave);
+            }
         }
     }
 
