@@ -13,4 +13,5 @@ mod robust;
 mod scenario;
 mod stats_process;
 mod vm;
+mod vm_devices;
 mod vm_snapshot;

@@ -1,11 +1,13 @@
 //! `fits vm`: a virtual machine in software, with its serial console on standard input and output.
 //!
-//! Each group of flags is a file here, with what it means: `boot`, `console`, `device`, `limits`, `qmp`, `snapshot`. `files` are the commands for snapshots. `terminal` is the raw terminal, `report` says how it ended.
+//! Each group of flags is a file here, with what it means: `boot`, `console`, `device`, `hardware`, `limits`, `qmp`, `snapshot`. `files` are the commands for snapshots. `terminal` is the raw
+//! terminal, `report` says how it ended.
 
 mod boot;
 mod console;
 mod device;
 mod files;
+mod hardware;
 mod limits;
 mod qmp;
 mod report;
@@ -27,7 +29,7 @@ use crate::exit_code;
 
 /// Boot a Linux kernel in a virtual PC whose processor is software
 ///
-/// The machine has one processor, a serial port (ttyS0), interrupt controllers, timers, a clock and ACPI power-off; no disks and no network yet.
+/// The machine has one processor, a serial port (ttyS0), interrupt controllers, timers, a clock, ACPI power-off, and the disks and network cards that it is given.
 /// Its time is virtual, one nanosecond an instruction: the same input gives the same run, to the last instruction. Input from a file is known
 /// beforehand; input from a terminal or a pipe arrives when it arrives, and such a run does not repeat exactly. On a terminal every key goes to the
 /// guest; Ctrl-A x quits.
@@ -41,6 +43,8 @@ pub(crate) struct VmArgs {
     boot: boot::BootFlags,
     #[command(flatten)]
     console: console::ConsoleFlags,
+    #[command(flatten)]
+    hardware: hardware::HardwareFlags,
     #[command(flatten)]
     limits: limits::LimitFlags,
     #[command(flatten)]
@@ -94,13 +98,14 @@ fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
     let stopper = limits::Stopper::start(&args.limits, Arc::clone(&asked))?;
     let mut taker = snapshot::Taker::new(&args.snapshots, &stopper);
     let console = Console::new(taker.watch(output), console::input(&stopper));
+    let hardware = args.hardware.hardware(console)?;
     let restored = args.snapshots.restored()?;
     let boot = restored.is_none().then(|| args.boot.boot());
     let control = args.qmp.control(boot)?;
     let mut machine = match restored {
-        Some(snapshot) => snapshot::restore(&snapshot, console, &args.devices)?,
+        Some(snapshot) => snapshot::restore(&snapshot, hardware, &args.devices)?,
         None => {
-            let mut machine = Machine::boot(args.boot.memory, console, &args.boot.boot())
+            let mut machine = Machine::boot(args.boot.memory, hardware, &args.boot.boot())
                 .map_err(boot::refused)?;
             args.devices.attach(&mut machine)?;
             machine

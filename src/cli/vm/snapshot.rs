@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use fits_sysemu::board::console::Console;
+use fits_sysemu::board::hardware::Hardware;
 use fits_sysemu::cpu::Stop;
 use fits_sysemu::machine::Machine;
 use fits_sysemu::snapshot::{Plugins, Snapshot, SnapshotError, file};
@@ -51,11 +51,11 @@ impl SnapshotFlags {
 /// A machine that goes on from a snapshot. Devices of users that are in it must be given again.
 pub(super) fn restore(
     snapshot: &Snapshot,
-    console: Console,
+    hardware: Hardware,
     devices: &DeviceFlags,
 ) -> Result<Machine, CliError> {
     let memory = snapshot.description()?.memory;
-    let mut machine = Machine::new(memory, console).map_err(SnapshotError::Host)?;
+    let mut machine = Machine::new(memory, hardware).map_err(SnapshotError::Host)?;
     devices.attach(&mut machine)?;
     Plugins::default().restart(snapshot, &mut machine)?;
     Ok(machine)

@@ -206,15 +206,16 @@ impl Device for Console {
         Some(self)
     }
 
-    fn wait(&mut self) {
+    fn wait(&mut self, limit: Duration) -> bool {
         let Input::Live(source) = &self.input else {
-            return;
+            return false;
         };
-        match source.recv_timeout(Duration::from_millis(1)) {
+        match source.recv_timeout(limit) {
             Ok(bytes) => self.waiting.extend(bytes),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => self.input = Input::None,
         }
+        true
     }
 }
 

@@ -18,7 +18,9 @@
 //! Everything else reads all ones, and writes to it are dropped.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::board::hardware::Hardware;
 use crate::board::map::Map;
@@ -40,6 +42,7 @@ use crate::devices::pit::Pit;
 use crate::devices::port92::Port92;
 use crate::devices::power::Power;
 use crate::devices::rtc::Rtc;
+use crate::devices::virtio::{Block, Driven, Net, Virtio};
 use crate::memory::Dma;
 use crate::snapshot::{Component, Loader, Records, SnapshotError};
 
@@ -56,6 +59,9 @@ const TIMER_LINE: u8 = 0;
 const SERIAL_LINE: u8 = 4;
 const POWER_LINE: u8 = 9;
 const FPU_LINE: u8 = 13;
+
+/// How long the machine waits at most for the host to say something while it has nothing to do.
+const LONGEST_WAIT: Duration = Duration::from_millis(10);
 
 /// Device and function number of the ISA bridge: device 1.
 const ISA_BRIDGE: u8 = 8;
@@ -171,7 +177,7 @@ impl Pc {
     /// A board after power-on, whose devices reach RAM through `dma`.
     ///
     /// # Panics
-    /// Never: its devices do not overlap.
+    /// With more virtio devices than [`crate::board::hardware::VIRTIO_MAX`].
     #[must_use]
     pub fn new(hardware: Hardware, dma: Dma) -> Self {
         let mut context = Context::new(dma);
@@ -252,6 +258,28 @@ impl Pc {
             let places = if name == "ide0" { &legacy[..] } else { &[] };
             pc.attach_function(name, number, function, places.to_vec())
                 .expect("the board's own functions do not overlap");
+        }
+        let disks = hardware.virtio_disks.into_iter().map(|disk| {
+            let device: Box<dyn Driven> = Box::new(Block::new(disk));
+            ("virtio-blk", device)
+        });
+        let cards = hardware.cards.into_iter().map(|card| {
+            let device: Box<dyn Driven> = Box::new(Net::new(card.mac, card.network));
+            ("virtio-net", device)
+        });
+        let mut count = HashMap::new();
+        for (kind, device) in disks.chain(cards) {
+            let number = pc
+                .pci
+                .free_device(FIRST_SLOT)
+                .expect("a free place: see Hardware")
+                << 3;
+            let index = count.entry(kind).or_insert(0);
+            let line = pc.pci_line(number);
+            let function = Box::new(Virtio::new(device, line));
+            pc.attach_function(&format!("{kind}{index}"), number, function, Vec::new())
+                .expect("names are numbered");
+            *index += 1;
         }
         // Firmware: lines that PCI interrupts are routed to are level-triggered.
         for line in pc.pci_routing.into_iter().flatten() {
@@ -661,8 +689,12 @@ impl Bus for Pc {
     fn idle(&mut self) {
         for attached in &mut self.attached {
             attached.device.flush();
-            attached.device.wait();
         }
+        let limit = Duration::from_nanos(self.next_event.saturating_sub(self.context.now));
+        // One is enough: others are looked at when it has waited.
+        self.attached
+            .iter_mut()
+            .any(|attached| attached.device.wait(limit.min(LONGEST_WAIT)));
     }
 
     fn flush(&mut self) {

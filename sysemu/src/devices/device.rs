@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use crate::cpu::Stop;
 use crate::devices::lines::Lines;
@@ -68,9 +69,11 @@ pub trait Device: Component + Any + Debug {
     /// The machine has nothing to do until the next event, or has stopped: output that is held back is written.
     fn flush(&mut self) {}
 
-    /// The machine has nothing to do until the next event: a device to which the host may have something to say waits a little for it, rather
-    /// than let virtual time race.
-    fn wait(&mut self) {}
+    /// The machine has nothing to do for so long: a device to which the host may have something to say waits for it, at most for that long, rather
+    /// than let virtual time race; false for all others.
+    fn wait(&mut self, _limit: Duration) -> bool {
+        false
+    }
 
     /// What it shows of itself; none where it shows nothing but its name.
     fn object(&mut self) -> Option<&mut dyn Object> {

@@ -32,6 +32,11 @@ pub trait Medium: Debug {
     /// Whether it cannot be written.
     fn read_only(&self) -> bool;
 
+    /// A number that changes with the contents. It goes into snapshots, which do not hold the contents: a machine must not go on with others.
+    fn stamp(&self) -> u64 {
+        0
+    }
+
     /// Reads whole sectors from `lba` on, all of which are on the medium.
     ///
     /// # Errors
@@ -174,6 +179,19 @@ impl Medium for RawImage {
         self.read_only
     }
 
+    /// When the file was last written, in nanoseconds.
+    fn stamp(&self) -> u64 {
+        let written = self
+            .file
+            .metadata()
+            .and_then(|metadata| metadata.modified());
+        let since = written.map(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        since
+            .ok()
+            .flatten()
+            .map_or(0, |since| since.as_nanos() as u64)
+    }
+
     fn read(&mut self, lba: u64, data: &mut [u8]) -> Result<(), MediumError> {
         if self.file.read_exact_at(data, offset(lba)).is_ok() {
             return Ok(());
@@ -207,6 +225,34 @@ impl Medium for RawImage {
             return Ok(());
         }
         self.file.sync_data().map_err(|_| MediumError::Aborted)
+    }
+}
+
+/// What a snapshot says of a medium: its size and its stamp.
+pub type Described = (u64, u64);
+
+/// What a snapshot has to say of a medium.
+#[must_use]
+pub fn describe(medium: &dyn Medium) -> Described {
+    (medium.sectors(), medium.stamp())
+}
+
+/// Whether a machine can go on with this medium.
+///
+/// # Errors
+/// When it is another one, or was written since: a fragment of a sentence.
+pub fn check(medium: Option<&dyn Medium>, saved: Option<Described>) -> Result<(), String> {
+    match (medium.map(describe), saved) {
+        (None, None) => Ok(()),
+        (Some((sectors, _)), Some((expected, _))) if sectors != expected => Err(format!(
+            "its disk has {expected} sectors, that of the machine {sectors}"
+        )),
+        (Some((_, stamp)), Some((_, expected))) if stamp != expected => Err(
+            "the disk image was written since: go on with a copy made at the time of the snapshot (cp -p)".into(),
+        ),
+        (Some(_), Some(_)) => Ok(()),
+        (None, Some(_)) => Err("it has a disk that the machine lacks".into()),
+        (Some(_), None) => Err("the machine has a disk that it lacks".into()),
     }
 }
 
@@ -308,5 +354,23 @@ pub(crate) mod tests {
         let mut sector = [0; SECTOR];
         assert_eq!(image.read(1, &mut sector), Ok(()));
         assert_eq!(sector, [7; SECTOR]);
+    }
+
+    #[test]
+    fn a_snapshot_goes_on_with_the_same_contents_only() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("disk");
+        std::fs::write(&path, [7; 1024]).expect("written");
+        let mut image = RawImage::open(&path, false).expect("an image");
+        let saved = Some(describe(&image));
+        assert_eq!(check(Some(&image), saved), Ok(()));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        image.write(0, &[1; SECTOR]).expect("written");
+        assert!(check(Some(&image), saved).is_err(), "it was written");
+        assert!(check(None, saved).is_err());
+        assert!(
+            check(Some(&Numbered::new(3)), saved).is_err(),
+            "another disk"
+        );
     }
 }

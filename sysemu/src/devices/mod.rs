@@ -8,6 +8,7 @@ pub mod keyboard;
 pub mod lapic;
 pub mod lines;
 pub mod medium;
+pub mod network;
 pub mod object;
 pub mod pci;
 pub mod pic;
@@ -15,6 +16,7 @@ pub mod pit;
 pub mod port92;
 pub mod power;
 pub mod rtc;
+pub mod virtio;
 
 pub use device::{Context, Device};
 pub use lines::{Line, Lines};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::devices::device::Context;
 use crate::devices::ide::channel::{Channel, State};
 use crate::devices::lines::{Line, Lines};
-use crate::devices::medium::Medium;
+use crate::devices::medium::{Described, Medium, check, describe};
 use crate::devices::object::Object;
 use crate::devices::pci::config::COMMAND_MASTER;
 use crate::devices::pci::{Bar, Config, Function, Identity};
@@ -65,15 +65,12 @@ fn config() -> Config {
 struct Saved {
     config: Config,
     channels: [State; 2],
-    sectors: [Option<u64>; 4],
+    disks: [Option<Described>; 4],
 }
 
 impl Ide {
-    fn sectors(&self) -> [Option<u64>; 4] {
-        std::array::from_fn(|index| {
-            let medium = self.channels[index / 2].media[index % 2].as_ref();
-            medium.map(|medium| medium.sectors())
-        })
+    fn disk(&self, index: usize) -> Option<&dyn Medium> {
+        self.channels[index / 2].media[index % 2].as_deref()
     }
 }
 
@@ -85,18 +82,14 @@ impl Component for Ide {
                 .channels
                 .each_ref()
                 .map(|channel| channel.state.clone()),
-            sectors: self.sectors(),
+            disks: std::array::from_fn(|index| self.disk(index).map(describe)),
         })
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
         let saved: Saved = decode(bytes)?;
-        if saved.sectors != self.sectors() {
-            return Err(format!(
-                "it has disks of {:?} sectors, the machine {:?}",
-                saved.sectors,
-                self.sectors()
-            ));
+        for (index, disk) in saved.disks.into_iter().enumerate() {
+            check(self.disk(index), disk)?;
         }
         self.config = saved.config;
         for (channel, state) in self.channels.iter_mut().zip(saved.channels) {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use crate::devices::device::{Context, Device};
 use crate::devices::object::Object;
@@ -43,7 +44,9 @@ pub trait Function: Component + Any + Debug {
     fn flush(&mut self) {}
 
     /// As for a device.
-    fn wait(&mut self) {}
+    fn wait(&mut self, _limit: Duration) -> bool {
+        false
+    }
 
     /// As for a device.
     fn object(&mut self) -> Option<&mut dyn Object> {
@@ -113,8 +116,8 @@ impl Device for PciDevice {
         self.function.flush();
     }
 
-    fn wait(&mut self) {
-        self.function.wait();
+    fn wait(&mut self, limit: Duration) -> bool {
+        self.function.wait(limit)
     }
 
     fn object(&mut self) -> Option<&mut dyn Object> {
