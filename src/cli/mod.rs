@@ -36,7 +36,8 @@ enum Command {
     // Boxed: it has many more flags than the others.
     Inject(Box<inject::InjectArgs>),
     Campaign(campaign::CampaignArgs),
-    Vm(vm::VmArgs),
+    // Boxed, too.
+    Vm(Box<vm::VmArgs>),
     Compare(compare::CompareArgs),
     Report(report::ReportArgs),
     Completions(generate::CompletionsArgs),
