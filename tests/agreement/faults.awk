@@ -29,6 +29,6 @@ BEGIN {
     else f = "cf:target:" int(rand() * 12)
     if (kind != "cf" && kind != "skip" && kind != "target" && kind != "text" && kind !~ /addr/ && rand() < 0.15) f = f "/" pick("5 50 300")
     thread = threads > 1 ? ",thread=" int(rand() * threads) : ""
-    print f "@random" thread ",seed=" (i + 1000 * seed)
+    print f "@random" thread ",seed=" sprintf("%.0f", i + 1000 * seed)
   }
 }

@@ -15,6 +15,8 @@ use fits_dbt::runtime::TranslatorEngine;
 use fits_tracer::backend::Ended;
 use fits_tracer::engine::{Engine, EngineOptions, HowEnded, Limits, Moment, Reached};
 use fits_tracer::process::{Command, CpuPlan, Environment, Stdio};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 
 /// Measures runs with one fault against native runs.
 #[derive(Parser)]
@@ -60,7 +62,7 @@ fn table(arguments: &Arguments, scratch: &Path) -> Result<String> {
         [("fib", 46), ("aes", 4_000_000), ("md5", 900_000)]
     };
     let runs = if arguments.quick { 1 } else { arguments.runs };
-    let mut table = "| program | native | fault at | run with the fault | ratio | beyond native | all runs |\n|---|---|---|---|---|---|---|\n".to_owned();
+    let mut table = "| program | fault at | native, wall | with the fault, wall | ratio | beyond native | native, processor | with the fault, processor | ratio | all runs, processor |\n|---|---|---|---|---|---|---|---|---|---|\n".to_owned();
     for (program, size) in sizes {
         let point = Point {
             program,
@@ -77,18 +79,26 @@ fn table(arguments: &Arguments, scratch: &Path) -> Result<String> {
             let index = (total as f64 * share) as u64;
             let (mut native, mut faulty) = (Vec::new(), Vec::new());
             for _ in 0..runs {
-                native.push(run_natively(&words, scratch)?);
-                faulty.push(run_with_fault(&words, scratch, index)?);
+                native.push(Took::of(|| run_natively(&words, scratch))?);
+                faulty.push(Took::of(|| run_with_fault(&words, scratch, index))?);
             }
             let all: Vec<String> = (native.iter().zip(&faulty))
-                .map(|(native, faulty)| format!("{native:.3}/{faulty:.3}"))
+                .map(|(native, faulty)| format!("{:.3}/{:.3}", native.processor, faulty.processor))
                 .collect();
-            let (native, faulty) = (median(&mut native), median(&mut faulty));
+            let [native, faulty] = [native, faulty].map(|all| Took {
+                wall: median(&all, |one| one.wall),
+                processor: median(&all, |one| one.processor),
+            });
             table.push_str(&format!(
-                "| {program} {size} | {native:.3} s | {:.0} % | {faulty:.3} s | {:.2} | {:+.0} ms | {} |\n",
+                "| {program} {size} | {:.0} % | {:.3} s | {:.3} s | {:.2} | {:+.0} ms | {:.3} s | {:.3} s | {:.2} | {} |\n",
                 100.0 * share,
-                faulty / native,
-                1000.0 * (faulty - native),
+                native.wall,
+                faulty.wall,
+                faulty.wall / native.wall,
+                1000.0 * (faulty.wall - native.wall),
+                native.processor,
+                faulty.processor,
+                faulty.processor / native.processor,
                 all.join(" ")
             ));
         }
@@ -96,7 +106,39 @@ fn table(arguments: &Arguments, scratch: &Path) -> Result<String> {
     Ok(table)
 }
 
-fn median(values: &mut [f64]) -> f64 {
+/// What a run took, in seconds.
+#[derive(Clone, Copy)]
+struct Took {
+    wall: f64,
+    /// Of the program and of what brings it to the moment.
+    processor: f64,
+}
+
+impl Took {
+    /// What `run` takes.
+    fn of(run: impl FnOnce() -> Result<()>) -> Result<Self> {
+        let (start, before) = (Instant::now(), processor()?);
+        run()?;
+        Ok(Self {
+            wall: start.elapsed().as_secs_f64(),
+            processor: processor()? - before,
+        })
+    }
+}
+
+/// Processor time of this process and its children.
+fn processor() -> Result<f64> {
+    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    let mut sum = 0.0;
+    for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
+        let usage = getrusage(who).context("cannot read processor times")?;
+        sum += seconds(usage.user_time()) + seconds(usage.system_time());
+    }
+    Ok(sum)
+}
+
+fn median(all: &[Took], of: fn(&Took) -> f64) -> f64 {
+    let mut values: Vec<f64> = all.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
@@ -116,8 +158,7 @@ fn command(words: &[String], scratch: &Path) -> Result<Command> {
         .stdio(1, Stdio::File(output.into())))
 }
 
-fn run_natively(words: &[String], scratch: &Path) -> Result<f64> {
-    let start = Instant::now();
+fn run_natively(words: &[String], scratch: &Path) -> Result<()> {
     let status = std::process::Command::new(&words[0])
         .args(&words[1..])
         .stdout(std::fs::File::create(scratch.join("output"))?)
@@ -125,12 +166,11 @@ fn run_natively(words: &[String], scratch: &Path) -> Result<f64> {
     if !status.success() {
         bail!("{words:?} ended with {status}");
     }
-    Ok(start.elapsed().as_secs_f64())
+    Ok(())
 }
 
 /// A fault that is carried out and does no harm, so that the run does the same work: a register is read, changed and changed back.
-fn run_with_fault(words: &[String], scratch: &Path, index: u64) -> Result<f64> {
-    let start = Instant::now();
+fn run_with_fault(words: &[String], scratch: &Path, index: u64) -> Result<()> {
     let moment = Moment { thread: 0, index };
     let Reached::At(mut live) =
         TranslatorEngine.reach(&command(words, scratch)?, &options(), moment)?
@@ -149,5 +189,5 @@ fn run_with_fault(words: &[String], scratch: &Path, index: u64) -> Result<f64> {
     if end.how != HowEnded::Ended(Ended::Exited(0)) {
         bail!("{words:?} ended otherwise: {:?}", end.how);
     }
-    Ok(start.elapsed().as_secs_f64())
+    Ok(())
 }
