@@ -12,6 +12,7 @@ use fits_stats::model::{self, CrashSite, ExitInfo, RunInfo, RunTimes};
 use fits_stats::protocol::{Answer, Finish};
 use fits_stats::write::{Existing, check_destination};
 use fits_tracer::backend::{Backend, BackendError, Ended, Outcome, RunOptions};
+use fits_tracer::calls_made::{CallMade, CallsMade};
 use fits_tracer::golden::PtraceBackend;
 use fits_tracer::process::{Command, CpuPlan, Environment, Stdio};
 
@@ -50,6 +51,9 @@ pub(crate) struct GoldenArgs {
     /// Count the children of the program too (without this they run free)
     #[arg(long)]
     pub(crate) follow_forks: bool,
+    /// Bytes of the code cache near each module, for tests: with few, translated code is thrown away and made again often
+    #[arg(long, value_name = "BYTES", hide = true)]
+    pub(crate) code_cache: Option<u64>,
     /// Run twice, and say where the second run differs from the first
     #[arg(long)]
     pub(crate) verify: bool,
@@ -126,27 +130,27 @@ pub(crate) fn run(args: &GoldenArgs) -> Result<u8, CliError> {
     if args.verify {
         return verify::run(args, &out);
     }
-    let (outcome, summary) = execute(args, &out, Default::default())?;
-    tell(args, &outcome, &summary);
-    Ok(exit_status(outcome.ended))
+    let run = execute(args, &out, Default::default())?;
+    tell(args, &run);
+    Ok(exit_status(run.outcome.ended))
 }
 
-/// One run with its results written to `out`; the summary for the terminal.
+/// One run with its results written to `out`.
 pub(crate) fn execute(
     args: &GoldenArgs,
     out: &Path,
     stdio: [Stdio; 3],
-) -> Result<(Outcome, String), CliError> {
+) -> Result<Executed, CliError> {
     let mut command = Command::new(args.program.program()).args(args.program.arguments());
     for (number, stream) in stdio.into_iter().enumerate() {
         command = command.stdio(number, stream);
     }
+    let calls: Option<Arc<CallsMade>> = args.verify.then(Arc::default);
     let options = RunOptions {
-        level: args.stats.of_model(),
-        environment: args.environment(),
         follow_forks: args.follow_forks,
-        cpus: CpuPlan::new(),
-        progress: Arc::default(),
+        calls: calls.clone(),
+        code_cache: args.code_cache,
+        ..RunOptions::new(args.stats.of_model(), args.environment(), CpuPlan::new())
     };
     let words = args.program.words().iter();
     let words: Vec<String> = words
@@ -161,7 +165,7 @@ pub(crate) fn execute(
         out,
         replace: args.force,
     };
-    count(
+    let (outcome, summary) = count(
         &command,
         words,
         args.backend,
@@ -172,7 +176,21 @@ pub(crate) fn execute(
             info.standard_input = input;
             info.outputs = marks.iter().filter_map(OutputMark::finish).collect();
         },
-    )
+    )?;
+    Ok(Executed {
+        outcome,
+        summary,
+        calls: calls.map(|calls| calls.take()).unwrap_or_default(),
+    })
+}
+
+/// A run that is over.
+pub(crate) struct Executed {
+    pub(crate) outcome: Outcome,
+    /// For the terminal.
+    pub(crate) summary: String,
+    /// With `--verify`: its system calls.
+    pub(crate) calls: Vec<CallMade>,
 }
 
 /// Where a result goes.
@@ -309,14 +327,14 @@ fn ending(outcome: &Outcome) -> Option<String> {
 }
 
 /// Says on standard error how it went.
-pub(crate) fn tell(args: &GoldenArgs, outcome: &Outcome, summary: &str) {
+pub(crate) fn tell(args: &GoldenArgs, run: &Executed) {
     if args.quiet {
         return;
     }
-    if let Some(sentence) = ending(outcome) {
+    if let Some(sentence) = ending(&run.outcome) {
         eprintln!("fits: {sentence}");
     }
-    eprint!("{summary}");
+    eprint!("{}", run.summary);
     eprintln!("Results in {}", args.folder().display());
 }
 

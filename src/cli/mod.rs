@@ -7,6 +7,7 @@ mod experiments;
 mod generate;
 mod golden;
 mod inject;
+mod parting;
 mod program;
 mod progress;
 mod record;

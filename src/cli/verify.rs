@@ -1,5 +1,7 @@
 //! `--verify`: the program run twice, and the two golden folders compared.
 //!
+//! Where they differ, the first system call that is another one or returns something else says where they part; then the first difference of the files.
+//!
 //! The second run reads standard input again from where the first began, and writes to a stream of the same kind as the first: a file instead
 //! of a file, a pipe instead of a pipe (whether a program writes to a file, a pipe or a terminal changes what it does).
 
@@ -14,6 +16,7 @@ use fits_tracer::process::Stdio;
 
 use super::CliError;
 use super::golden::{GoldenArgs, execute, exit_status, tell};
+use super::parting::first_differing_call;
 use crate::exit_code;
 
 /// The files in which a difference is looked for, in this order.
@@ -28,8 +31,8 @@ const TELLING: [&str; 6] = [
 
 pub(crate) fn run(args: &GoldenArgs, out: &Path) -> Result<u8, CliError> {
     let input = Input::remember()?;
-    let (outcome, summary) = execute(args, out, Default::default())?;
-    tell(args, &outcome, &summary);
+    let first = execute(args, out, Default::default())?;
+    tell(args, &first);
     input.rewind()?;
     let second = beside(out);
     let streams = [
@@ -37,21 +40,27 @@ pub(crate) fn run(args: &GoldenArgs, out: &Path) -> Result<u8, CliError> {
         twin(std::io::stdout().as_fd())?,
         twin(std::io::stderr().as_fd())?,
     ];
-    let (again, _) = execute(args, &second, streams)?;
+    let again = execute(args, &second, streams)?;
     let compared = compare(out, &second, 1);
     let removed = std::fs::remove_dir_all(&second);
     let comparison = compared?;
     removed.map_err(CliError::file("remove", &second))?;
-    let status = exit_status(outcome.ended);
-    if again.ended != outcome.ended {
+    let (ended, ended_again) = (first.outcome.ended, again.outcome.ended);
+    let status = exit_status(ended);
+    let in_time = || first_differing_call(&first.calls, &again.calls);
+    if ended_again != ended {
+        let where_to = in_time().map_or_else(String::new, |sentence| format!("; {sentence}"));
         eprintln!(
-            "fits: not reproducible: the second run ended with {:?}, the first with {:?}",
-            again.ended, outcome.ended
+            "fits: not reproducible: the second run ended with {ended_again:?}, the first with {ended:?}{where_to}"
         );
         return Ok(exit_code::NOT_REPRODUCIBLE);
     }
     match first_difference(&comparison) {
         Some(sentence) => {
+            let sentence = match in_time() {
+                Some(call) => format!("{call}; in the statistics {sentence}"),
+                None => sentence,
+            };
             eprintln!("fits: not reproducible: {sentence}");
             Ok(if status == 0 {
                 exit_code::NOT_REPRODUCIBLE

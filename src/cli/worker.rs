@@ -1,7 +1,6 @@
 //! `fits worker`: the hidden side of experiments, started by fits itself.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use clap::Args;
 use fits_dbt::runtime::TranslatorEngine;
@@ -36,17 +35,12 @@ fn golden(job: &GoldenJob, inside: &mut Inside) -> Result<(), String> {
     let setup = inside.setup().clone();
     let words = std::iter::once(&setup.program).chain(&setup.arguments);
     let words = words.map(|text| text.to_string_lossy().into_owned());
-    let options = RunOptions {
-        level: job.level,
-        environment: if job.run.raw {
-            Environment::Raw
-        } else {
-            Environment::Controlled
-        },
-        follow_forks: false,
-        cpus: CpuPlan::new(),
-        progress: Arc::default(),
+    let environment = if job.run.raw {
+        Environment::Raw
+    } else {
+        Environment::Controlled
     };
+    let options = RunOptions::new(job.level, environment, CpuPlan::new());
     let choice = match job.engine {
         EngineName::Dbt => BackendChoice::Dbt,
         EngineName::Ptrace | EngineName::Steps => BackendChoice::Ptrace,

@@ -224,6 +224,8 @@ impl StatsProcess {
         self.flush()?;
         loop {
             if let Some(answer) = self.answer.take() {
+                // It has done all it had to do. Taking its memory apart piece by piece would only make the user wait.
+                let _ = self.child.kill();
                 return Ok(answer);
             }
             self.receive()?;

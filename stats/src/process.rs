@@ -295,8 +295,13 @@ fn write(
         Existing::Refuse
     };
     let listing = Listing::located(&statistics, &mut symbols);
-    write_listed(&out, existing, &statistics, &listing, &info)?;
-    let summary = summary::render(&statistics, &listing, &info);
+    let (written, summary) = std::thread::scope(|scope| {
+        let summary = scope.spawn(|| summary::render(&statistics, &listing, &info));
+        let written = write_listed(&out, existing, &statistics, &listing, &info);
+        (written, summary.join())
+    });
+    written?;
+    let summary = summary.expect("rendering the summary does not panic");
     // The process ends now; taking millions of small pieces apart would only make the user wait.
     std::mem::forget((statistics, listing, symbols));
     Ok(summary)

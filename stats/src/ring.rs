@@ -25,7 +25,7 @@ pub mod producer;
 )]
 pub mod shm;
 
-pub use layout::{CHUNKS, Cursor, HOLE, Layout};
+pub use layout::{CHUNKS, Cursor, HOLE, Layout, MAX_SLOTS};
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,8 @@ pub(crate) struct Engine {
     pub name: &'static str,
     pub backend: &'static str,
     pub level: &'static str,
+    /// Further options.
+    pub options: &'static [&'static str],
 }
 
 /// All of them.
@@ -25,26 +27,52 @@ pub(crate) const ENGINES: [Engine; 4] = [
         name: "counts",
         backend: "dbt",
         level: "counts",
+        options: &[],
     },
     Engine {
         name: "full",
         backend: "dbt",
         level: "full",
+        options: &[],
     },
     Engine {
         name: "ptrace-counts",
         backend: "ptrace",
         level: "counts",
+        options: &[],
     },
     Engine {
         name: "ptrace-full",
         backend: "ptrace",
         level: "full",
+        options: &[],
     },
 ];
 
-/// The engines that a word of a table names: one of them, `dbt`, `ptrace` or `all`.
+/// Hardly more than one unit fits into the code cache at a time.
+const TINY: &[&str] = &["--code-cache", "1"];
+
+/// The translator with a code cache that must be flushed all the time.
+const TINY_ENGINES: [Engine; 2] = [
+    Engine {
+        name: "tiny-counts",
+        backend: "dbt",
+        level: "counts",
+        options: TINY,
+    },
+    Engine {
+        name: "tiny-full",
+        backend: "dbt",
+        level: "full",
+        options: TINY,
+    },
+];
+
+/// The engines that a word of a table names: one of them, `dbt`, `ptrace`, `tiny` or `all`.
 pub(crate) fn named(word: &str) -> Result<Vec<Engine>, String> {
+    if word == "tiny" {
+        return Ok(TINY_ENGINES.into());
+    }
     let found: Vec<Engine> = ENGINES
         .into_iter()
         .filter(|engine| word == "all" || word == engine.backend || word == engine.name)
@@ -61,7 +89,9 @@ impl Engine {
         let mut command = Command::new(FITS);
         command
             .args(["golden", "--quiet", "--backend", self.backend])
-            .args(["--stats", self.level, "--out"])
+            .args(["--stats", self.level])
+            .args(self.options)
+            .arg("--out")
             .arg(out)
             .arg("--");
         command

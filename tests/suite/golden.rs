@@ -159,11 +159,82 @@ fn a_reproducible_program_is_verified_and_another_is_not() {
         "{}",
         text(&output.stderr)
     );
+    for backend in BACKENDS {
+        let script = "i=$(($(date +%N | sed 's/^0*//') % 3000 + 1)); printf %${i}s x";
+        let output = fits(
+            folder.path(),
+            &[
+                "golden",
+                "--quiet",
+                "--verify",
+                "--force",
+                "--stats",
+                "counts",
+                "--backend",
+                backend,
+                "--out",
+                "b",
+                "sh",
+                "-c",
+                script,
+            ],
+        );
+        assert_eq!(output.status.code(), Some(123), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr)
+                .contains("not reproducible: the first differing system call is number "),
+            "{}",
+            text(&output.stderr)
+        );
+    }
     let names: Vec<_> = fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert_eq!(names.len(), 2, "the second run's folder is gone: {names:?}");
+}
+
+/// The code cache is emptied whenever it is full, here after every few units: more are translated, and the same is counted.
+#[test]
+fn a_code_cache_that_is_full_is_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = [
+        "golden",
+        "--quiet",
+        "--stats",
+        "counts",
+        "--out",
+        "usual",
+        "/usr/bin/expr",
+        "6",
+        "+",
+        "7",
+    ];
+    let mut small = words.to_vec();
+    small[5] = "small";
+    small.splice(6..6, ["--code-cache", "1"]);
+    let runs = [fits(folder.path(), &words), fits(folder.path(), &small)];
+    for run in &runs {
+        assert_eq!(text(&run.stdout), "13\n", "{}", text(&run.stderr));
+    }
+    let open = |name| GoldenFolder::open(&folder.path().join(name)).unwrap();
+    let units = |name| open(name).summary().translated.unwrap().units;
+    assert!(
+        units("small") > units("usual") + units("usual") / 4,
+        "{} and {} units: it was never emptied",
+        units("usual"),
+        units("small")
+    );
+    for file in [
+        "instructions.csv",
+        "blocks.csv",
+        "registers.csv",
+        "mix.csv",
+        "syscalls.csv",
+    ] {
+        let read = |name| fs::read(folder.path().join(name).join(file)).unwrap();
+        assert!(read("usual") == read("small"), "{file} differs");
+    }
 }
 
 /// At level `counts`; operand bits are compared by the exact cases, which see to equal process numbers.

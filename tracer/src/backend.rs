@@ -9,6 +9,7 @@ use fits_stats::model::Translated;
 use fits_stats::protocol::{Crash, Level};
 use serde::{Deserialize, Serialize};
 
+use crate::calls_made::{CallMade, CallsMade};
 use crate::error::Error;
 use crate::process::{Command, CpuPlan, CpuTime, Environment, StartError};
 
@@ -68,6 +69,33 @@ pub struct RunOptions {
     pub cpus: CpuPlan,
     /// Instructions retired so far, for whoever wants to look.
     pub progress: Arc<Progress>,
+    /// Where the system calls of the run are written down, if anybody wants them.
+    pub calls: Option<Arc<CallsMade>>,
+    /// Bytes of code cache that the translator uses near each module; as many as it has if this is absent. With few it has to begin anew often.
+    pub code_cache: Option<u64>,
+}
+
+impl RunOptions {
+    /// The usual: children run free, nothing is written down.
+    #[must_use]
+    pub fn new(level: Level, environment: Environment, cpus: CpuPlan) -> Self {
+        Self {
+            level,
+            environment,
+            follow_forks: false,
+            cpus,
+            progress: Arc::default(),
+            calls: None,
+            code_cache: None,
+        }
+    }
+
+    /// Writes a system call down.
+    pub fn note_call(&self, call: CallMade) {
+        if let Some(calls) = &self.calls {
+            calls.add(call);
+        }
+    }
 }
 
 /// How far a run has come.

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use fits_stats::protocol::{Event, Level, Message, Step};
-use fits_tracer::backend::{Ended, Outcome, Progress, RunOptions};
+use fits_tracer::backend::{Ended, Outcome, RunOptions};
 use fits_tracer::golden::PtraceBackend;
 use fits_tracer::process::{Command, CpuPlan, Environment, VirtualTsc};
 
@@ -21,13 +20,7 @@ impl Run {
     }
 
     fn with(command: &Command, change: impl Fn(&mut RunOptions)) -> Self {
-        let mut options = RunOptions {
-            level: Level::Full,
-            environment: Environment::Controlled,
-            follow_forks: false,
-            cpus: CpuPlan::new(),
-            progress: Arc::new(Progress::default()),
-        };
+        let mut options = RunOptions::new(Level::Full, Environment::Controlled, CpuPlan::new());
         change(&mut options);
         let mut messages = Vec::new();
         let outcome = PtraceBackend

@@ -6,8 +6,7 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use fits_stats::protocol::{Level, Message};
-use fits_tracer::backend::Ended;
-use fits_tracer::backend::{Progress, RunOptions};
+use fits_tracer::backend::{Ended, RunOptions};
 use fits_tracer::engine::{EngineOptions, HowEnded, Limits};
 use fits_tracer::golden::PtraceBackend;
 use fits_tracer::live::{Live, Stepped};
@@ -251,13 +250,7 @@ fn registers_and_memory_are_changed_and_read_back() {
 /// The output of a guest under the ptrace backend.
 fn golden(name: &str, arguments: &[&str]) -> String {
     let (command, file) = to_file(Command::new(guest(name)).args(arguments));
-    let options = RunOptions {
-        level: Level::Counts,
-        environment: Environment::Controlled,
-        follow_forks: false,
-        cpus: CpuPlan::new(),
-        progress: std::sync::Arc::new(Progress::default()),
-    };
+    let options = RunOptions::new(Level::Counts, Environment::Controlled, CpuPlan::new());
     let mut messages: Vec<Message> = Vec::new();
     let outcome = PtraceBackend
         .run_into(&command, &options, &mut messages)

@@ -30,7 +30,7 @@ use crate::translate::TranslateError;
 use crate::unit::Unit;
 use lookup::Lookup;
 pub use placed::{Place, Placed};
-use zone::Zone;
+use zone::{LEAST_ROOM, Zone};
 pub use zone::{ZONE_BYTES, ZONE_LIMIT, candidates, reaches};
 
 /// What a unit is found by: its guest address, and the part of its basic block that came before.
@@ -74,6 +74,8 @@ pub enum CacheError {
 /// The code cache.
 #[derive(Debug)]
 pub struct Cache {
+    /// Bytes of each zone that are used.
+    room: u64,
     memory: SharedMemory,
     lookup: Lookup,
     zones: Vec<Zone>,
@@ -89,6 +91,7 @@ impl Cache {
     /// When the memory file can't be made.
     pub fn new() -> Result<Self, CacheError> {
         Ok(Self {
+            room: ZONE_BYTES,
             memory: SharedMemory::create(ZONE_BYTES * ZONE_LIMIT as u64)?,
             lookup: Lookup::new()?,
             zones: Vec::new(),
@@ -97,6 +100,23 @@ impl Cache {
             known: FxHashMap::default(),
             pages: BTreeMap::new(),
         })
+    }
+
+    /// Uses only so many bytes of each zone (but never less than one unit may need): it is full, and flushed, sooner.
+    pub fn limit(&mut self, room: u64) {
+        self.room = room.clamp(LEAST_ROOM, ZONE_BYTES);
+    }
+
+    /// Gives the memory files back. The many small pieces beside them are left to the end of this process, which is near, and much faster
+    /// at it.
+    pub fn abandon(self) {
+        let Self {
+            units,
+            known,
+            pages,
+            ..
+        } = self;
+        std::mem::forget((units, known, pages));
     }
 
     /// The memory file of all zones; zone `z` begins at `z * ZONE_BYTES`.

@@ -20,6 +20,9 @@ const ALIGN: u64 = 64;
 /// So much must be free before a unit is translated: more than any unit has.
 const HEADROOM: u64 = 256 << 10;
 
+/// With less, not even one unit would have room beside the stubs.
+pub(super) const LEAST_ROOM: u64 = HEADROOM + (64 << 10);
+
 /// A zone serves code up to this distance: what that code refers to is usually within the rest of 2 GiB.
 const REACH: u64 = 0x6800_0000;
 
@@ -103,6 +106,11 @@ impl Cache {
         Ok(index)
     }
 
+    /// Where the zones begin.
+    pub fn zone_bases(&self) -> Vec<u64> {
+        self.zones.iter().map(|zone| zone.base).collect()
+    }
+
     /// How many zones there are; the next one is that part of the memory file.
     pub fn zone_count(&self) -> usize {
         self.zones.len()
@@ -169,7 +177,7 @@ impl Cache {
     /// [`CacheError::Full`].
     pub fn next_host(&self, zone: usize) -> Result<u64, CacheError> {
         let zone = &self.zones[zone];
-        if zone.used + HEADROOM > ZONE_BYTES {
+        if zone.used + HEADROOM > self.room {
             return Err(CacheError::Full);
         }
         Ok(zone.base + zone.used)

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use fits_stats::client::StatsProcess;
 use fits_stats::ring::shm::SharedMemory;
-use fits_stats::ring::{self, CHUNKS, Cursor};
+use fits_stats::ring::{self, CHUNKS, Cursor, MAX_SLOTS};
 use fits_stats::template::{UNIT_LIMIT, UnitId};
 use fits_tracer::ptrace::{Memory, Stopped};
 use nix::errno::Errno;
@@ -31,7 +31,7 @@ const MASTERS: u64 = THREAD_AREAS + (1 << 40);
 const MASTER_STRIDE: u64 = 1 << 40;
 
 /// Threads that can exist at the same time.
-pub(super) const SLOTS: u32 = 256;
+pub(super) const SLOTS: u32 = MAX_SLOTS;
 
 const COUNTER_BYTES: u64 = 8 * UNIT_LIMIT as u64;
 const FILE_STRIDE: u64 = CONTEXT_BYTES + COUNTER_BYTES;
@@ -187,6 +187,13 @@ impl Areas {
     pub(super) fn forget(&mut self) {
         self.mapped.fill(false);
         self.ours.clear();
+        self.kept_from_children = 0;
+    }
+
+    /// These zones of the code cache were unmapped.
+    pub(super) fn forget_zones(&mut self, bases: &[u64]) {
+        self.ours.retain(|range| !bases.contains(&range.start));
+        // Which of the others were kept out is not known by number any more; once more does no harm.
         self.kept_from_children = 0;
     }
 

@@ -79,6 +79,9 @@ impl<'a> Run<'a> {
             warnings,
         } = launched;
         let mut supervisor = Supervisor::new(options, mode, stats, pid, pids)?;
+        if let Some(room) = options.code_cache {
+            supervisor.cache.limit(room);
+        }
         supervisor.warnings = warnings;
         Ok(Self {
             supervisor,
@@ -119,9 +122,7 @@ impl<'a> Run<'a> {
                 paths: self.supervisor.hot.paths,
             }),
         };
-        // It is large, and nobody need wait for it to be taken apart.
-        let cache = self.supervisor.cache;
-        std::thread::spawn(move || drop(cache));
+        self.supervisor.cache.abandon();
         outcome
     }
 

@@ -49,10 +49,11 @@ impl Supervisor<'_> {
             guest.rcx = guest.rip;
             guest.r11 = guest.eflags;
             guest.rax = answer as u64;
-            self.called(thread, call.pc, call.number, answer < 0)?;
+            self.called(thread, call.pc, call.number, answer)?;
             self.account_for(&call, answer);
             return Ok(Some((stopped, guest)));
         }
+        self.make_way(&mut stopped, &call)?;
         self.before_call(thread, &mut stopped, &call)?;
         if !self.hidden.is_empty() {
             self.before_reading(&call);
@@ -90,9 +91,7 @@ impl Supervisor<'_> {
         call: &Call,
     ) -> Result<()> {
         match call.number as i64 {
-            libc::SYS_exit | libc::SYS_exit_group => {
-                self.called(thread, call.pc, call.number, false)
-            }
+            libc::SYS_exit | libc::SYS_exit_group => self.called(thread, call.pc, call.number, 0),
             libc::SYS_fork | libc::SYS_vfork | libc::SYS_clone | libc::SYS_clone3 => {
                 self.before_birth(stopped, call)
             }
@@ -118,13 +117,20 @@ impl Supervisor<'_> {
     fn on_call_trap(&mut self, thread: &mut Thread, stopped: Stopped, call: Call) -> Result<()> {
         let guest = stopped.registers()?;
         let restarts = RESTART.contains(&(guest.rax as i64)) && guest.orig_rax != NO_CALL;
-        let suspicious = restarts || guest.rip == call.pc;
-        if suspicious && stopped.stop() == Stop::Trap && stopped.siginfo()?.code() <= 0 {
+        let sent = stopped.stop() == Stop::Trap && stopped.siginfo()?.code() <= 0;
+        if sent && (restarts || guest.rip == call.pc) {
             return self.on_call_signal(thread, stopped, call);
         }
         if restarts {
             // The signal that interrupted it comes next, or the kernel restarts it.
             return Ok(stopped.resume(call.how(), 0)?);
+        }
+        if sent {
+            // A `SIGTRAP` that came during the call, in which that of our step was lost: there is one of a kind.
+            let info = self.siginfo(thread, &stopped)?;
+            if !self.keep_back(thread, &info) {
+                self.hold(thread, info);
+            }
         }
         self.returned(thread, stopped, call, guest)
     }
@@ -147,9 +153,10 @@ impl Supervisor<'_> {
         }
         guest.orig_rax = NO_CALL;
         thread.gs_base = guest.gs_base;
-        let error = !is_sigreturn && (-4095..0).contains(&result);
-        self.called(thread, call.pc, call.number, error)?;
-        self.account_for(&call, if is_sigreturn { 0 } else { result });
+        // What `rt_sigreturn` leaves in rax is no result.
+        let answer = if is_sigreturn { 0 } else { result };
+        self.called(thread, call.pc, call.number, answer)?;
+        self.account_for(&call, answer);
         self.after_mask(thread, &stopped, &call, result)?;
         if !is_sigreturn {
             self.after_mapping(&call, result);
@@ -183,6 +190,9 @@ impl Supervisor<'_> {
     fn on_call_signal(&mut self, thread: &mut Thread, stopped: Stopped, call: Call) -> Result<()> {
         let info = self.siginfo(thread, &stopped)?;
         let signal = info.signal();
+        if self.keep_back(thread, &info) {
+            return Ok(stopped.resume(call.how(), 0)?);
+        }
         if !self.has_effect(thread, signal)? {
             return Ok(stopped.resume(call.how(), signal)?);
         }
@@ -198,7 +208,8 @@ impl Supervisor<'_> {
             |supervisor, thread, saved_rip| {
                 // The handler's return address tells whether the call is over or will be made again.
                 if interrupted && saved_rip == Some(after) {
-                    supervisor.called(thread, call.pc, call.number, true)?;
+                    let interrupted = -i64::from(libc::EINTR);
+                    supervisor.called(thread, call.pc, call.number, interrupted)?;
                 }
                 Ok(())
             },

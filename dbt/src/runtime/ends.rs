@@ -18,7 +18,7 @@ impl Supervisor<'_> {
             Doing::Call(call) => {
                 let ends = [libc::SYS_exit, libc::SYS_exit_group].contains(&(call.number as i64));
                 if !ends {
-                    self.called(thread, call.pc, call.number, false)?;
+                    self.called(thread, call.pc, call.number, 0)?;
                 }
             }
             Doing::Native | Doing::Ending => {}

@@ -37,6 +37,9 @@ const SUCCESSOR_SHARE: f64 = 0.3;
 /// A unit becomes the head of a path if it has at least this share of the executions.
 const HEAD_SHARE: f64 = 0.003;
 
+/// What has less than one of so many executions matters for no share.
+const RARE: u64 = 4096;
+
 /// Blocks of a path, at most; the translator limits the number of instructions as well.
 const LONGEST_PATH: usize = 24;
 
@@ -116,13 +119,19 @@ impl Supervisor<'_> {
         }
         let mut before = std::mem::replace(&mut self.hot.counts, now);
         before.resize(limit as usize, 0);
+        let counts = self.hot.counts.iter().zip(before).enumerate();
+        let executed: Vec<(UnitId, u64)> = counts
+            .map(|(id, (now, before))| (id as UnitId, now.saturating_sub(before)))
+            .filter(|&(_, executions)| executions > 0)
+            .collect();
+        let all = executed.iter().map(|one| one.1).sum();
         let mut seen = Seen::default();
-        for (id, (now, before)) in self.hot.counts.iter().zip(before).enumerate() {
-            let executions = now.saturating_sub(before);
-            if executions > 0 {
-                self.see(&mut seen, id as UnitId, executions);
+        if all >= LEAST {
+            for (id, executions) in executed.into_iter().filter(|one| one.1 >= all / RARE) {
+                self.see(&mut seen, id, executions);
             }
         }
+        seen.all = all;
         seen
     }
 

@@ -48,7 +48,7 @@ impl Supervisor<'_> {
             });
         };
         if let Doing::Call(call) = thread.doing {
-            self.called(&mut thread, call.pc, call.number, false)?;
+            self.called(&mut thread, call.pc, call.number, 0)?;
         }
         self.account_for_exec();
         self.send_counts(&thread)?;
@@ -69,6 +69,7 @@ impl Supervisor<'_> {
         thread.area.reset();
         thread.fs_base = 0;
         self.cache.remove_zones();
+        self.avoided.clear();
         self.areas.forget();
         self.decode.clear();
         self.code = GuestPages::new(Memory::open(stopped.tid())?);

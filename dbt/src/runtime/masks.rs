@@ -4,7 +4,11 @@
 //! `SIGSEGV`: if the thread blocks that signal at that moment, the kernel takes its handler away. So neither ever really is in the
 //! mask of a thread of ours; whether the program has blocked them is kept in [`Thread::blocked`] and put wherever the program can see its mask: the old mask of `rt_sigprocmask`, and signal frames.
 
-use fits_tracer::ptrace::{Registers, Stopped};
+//!
+//! The kernel, which does not know that, delivers such a signal at once when somebody sends it: then it waits in [`Thread::waiting`] until the program
+//! unblocks it. (`sigpending` shows it; `sigtimedwait` and `signalfd` do not find it.)
+
+use fits_tracer::ptrace::{Registers, SigInfo, Stopped};
 
 use super::error::Result;
 use super::supervisor::Supervisor;
@@ -18,6 +22,17 @@ pub(super) const FORCED: u64 = 1 << (libc::SIGTRAP - 1) | SEGV_BIT;
 
 /// Offset of `uc_sigmask` from rsp at a handler's entry: behind the return address and the registers.
 const FRAME_MASK: u64 = 8 + 296;
+
+/// A signal as a set.
+fn bit(signal: i32) -> u64 {
+    1_u64.checked_shl((signal - 1).cast_unsigned()).unwrap_or(0)
+}
+
+impl Thread {
+    fn waits_for(&self, signal: i32) -> bool {
+        self.waiting.iter().any(|info| info.signal() == signal)
+    }
+}
 
 /// Whether a system call sets a mask that may still be in force when it returns: then no step may be taken over it.
 pub(super) fn changes_mask(number: u64) -> bool {
@@ -47,6 +62,25 @@ pub(super) fn unblock_forced(stopped: &Stopped) -> Result<u64> {
 }
 
 impl Supervisor<'_> {
+    /// Whether a signal was sent that the program has blocked: then it is kept back.
+    pub(super) fn keep_back(&self, thread: &mut Thread, info: &SigInfo) -> bool {
+        let blocked = thread.blocked & bit(info.signal()) != 0 && info.code() <= 0;
+        // The kernel, too, keeps one of a kind.
+        if blocked && !thread.waits_for(info.signal()) {
+            thread.waiting.push(*info);
+        }
+        blocked
+    }
+
+    /// What the program has unblocked comes at the next occasion.
+    fn let_come(thread: &mut Thread) {
+        let blocked = thread.blocked;
+        let come = thread
+            .waiting
+            .extract_if(.., |info| blocked & bit(info.signal()) == 0);
+        thread.held.extend(come);
+    }
+
     /// What `rt_sigprocmask` is about to do; for [`Supervisor::after_mask`].
     pub(super) fn named_mask(&self, call: &Call) -> u64 {
         let is_mask = call.number as i64 == libc::SYS_rt_sigprocmask && call.args[1] != 0;
@@ -80,8 +114,13 @@ impl Supervisor<'_> {
                     self.add_to_mask(old, before)?;
                 }
             }
+            libc::SYS_rt_sigpending if result == 0 && !thread.waiting.is_empty() => {
+                let waiting = thread.waiting.iter().map(|info| bit(info.signal()));
+                self.add_to_mask(call.args[0], waiting.fold(0, |set, one| set | one))?;
+            }
             _ => {}
         }
+        Self::let_come(thread);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! `backend` starts runs. `supervisor` waits for stops; each kind of stop has its module:
 //! - `traps`: translated code has come to an exit that leads nowhere yet. `translating` finds or makes the next unit.
 //! - `slow`: one instruction in the guest's own state, for what can't be translated.
-//! - `calls`: system calls, executed by the guest's own `syscall` instruction; `mappings`, `emulated` and `hidden` are the special ones.
+//! - `calls`: system calls, executed by the guest's own `syscall` instruction; `mappings`, `make_way`, `emulated` and `hidden` are the special ones.
 //! - `masks`: the one signal that must never be blocked. `births`: threads and children; `image`: `execve`; `ends`: how threads and the run end.
 //! - `hot`: blocks that are executed often are joined.
 //! - `signals`: delivery at unit boundaries, which `boundary` runs to; `faults`: precise faults in translated code.
@@ -33,6 +33,7 @@ mod hidden;
 mod hot;
 mod image;
 mod limits;
+mod make_way;
 mod mappings;
 mod masks;
 mod pages;

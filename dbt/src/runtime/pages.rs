@@ -104,6 +104,11 @@ impl GuestPages {
         }
     }
 
+    /// The memory map as it was read last.
+    pub(super) fn known_map(&self) -> &[Mapping] {
+        self.map.as_deref().unwrap_or_default()
+    }
+
     fn load(&mut self, page: u64) {
         let mut bytes = vec![0; PAGE as usize];
         if self.memory.read(page * PAGE, &mut bytes).is_ok() {
@@ -283,11 +288,5 @@ impl Supervisor<'_> {
             )?;
         }
         Ok(())
-    }
-
-    /// Fresh map, for finding room.
-    pub(super) fn fresh_map(&mut self) -> Result<&[Mapping]> {
-        self.read_map()?;
-        Ok(self.code.map.as_deref().unwrap_or_default())
     }
 }

@@ -3,6 +3,7 @@
 use fits_stats::facts::MAX_BLOCK;
 use fits_stats::protocol::{Event, Message, Step};
 use fits_stats::template::Prefix;
+use fits_tracer::calls_made::CallMade;
 use fits_tracer::ptrace::Registers;
 
 use super::area::{cursor_address, cursor_at};
@@ -58,14 +59,21 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// A system call of the thread is over, or will never be.
+    /// A system call of the thread is over, or will never be (with result 0).
     pub(super) fn called(
         &mut self,
         thread: &mut Thread,
         pc: u64,
         number: u64,
-        error: bool,
+        result: i64,
     ) -> Result<()> {
+        let call = CallMade {
+            thread: thread.number,
+            pc,
+            number,
+            result,
+        };
+        self.options.note_call(call);
         let bytes = self.call_bytes(pc);
         let step = Step {
             pc,
@@ -74,6 +82,7 @@ impl Supervisor<'_> {
             memory: Vec::new(),
         };
         self.retired(thread, step, true)?;
+        let error = call.is_error();
         self.event(thread, Event::Syscall { number, error })
     }
 

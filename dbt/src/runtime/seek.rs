@@ -1,10 +1,8 @@
 //! The translator as an engine for fault injection: it counts instructions, finds moments, and brings programs to them.
 
-use std::sync::Arc;
-
 use fits_stats::client::StatsProcess;
 use fits_stats::protocol::Level;
-use fits_tracer::backend::{BackendError, Ended, Progress, RunOptions};
+use fits_tracer::backend::{BackendError, Ended, RunOptions};
 use fits_tracer::engine::{
     Collected, End, Engine, EngineOptions, Found, HowEnded, Landmark, Moment, Reached, Visit,
 };
@@ -25,13 +23,7 @@ use crate::mode::Mode;
 pub struct TranslatorEngine;
 
 fn run_options(options: &EngineOptions) -> RunOptions {
-    RunOptions {
-        level: Level::Counts,
-        environment: options.environment,
-        follow_forks: false,
-        cpus: options.cpus.clone(),
-        progress: Arc::new(Progress::default()),
-    }
+    RunOptions::new(Level::Counts, options.environment, options.cpus.clone())
 }
 
 impl Engine for TranslatorEngine {

@@ -80,6 +80,9 @@ impl Supervisor<'_> {
         if is_new && is_fault(&info) && self.cache.contains(host.rip) {
             return self.on_fault(thread, stopped, host, info);
         }
+        if self.keep_back(thread, &info) {
+            return Ok(stopped.resume(Resume::Continue, 0)?);
+        }
         if !self.has_effect(thread, signal)? {
             return Ok(stopped.resume(Resume::Continue, signal)?);
         }
@@ -115,7 +118,8 @@ impl Supervisor<'_> {
             return self.proceed(thread, stopped, guest);
         }
         let info = self.siginfo(thread, &stopped)?;
-        if self.has_effect(thread, info.signal())? {
+        let kept = self.keep_back(thread, &info);
+        if !kept && self.has_effect(thread, info.signal())? {
             return self.deliver(thread, stopped, guest, info);
         }
         // A stop signal stops the thread before the step is taken; another one has no effect.

@@ -75,6 +75,10 @@ impl Supervisor<'_> {
                         self.unprotect(&mut stopped, info.address())?;
                         continue;
                     }
+                    if self.keep_back(thread, &info) {
+                        stopped.swallow();
+                        continue;
+                    }
                     let guest = stopped.registers()?;
                     self.deliver(thread, stopped, guest, info)?;
                     return Ok(None);

@@ -1,6 +1,7 @@
 //! The supervisor itself: what it knows, and its loop.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use fits_stats::protocol::{Crash, ThreadNumber};
 use fits_tracer::backend::{Ended, RunOptions};
@@ -52,6 +53,8 @@ pub(super) struct Supervisor<'a> {
     /// Instructions that threads retired which have ended, by number (mode `budget`).
     pub(super) instructions: BTreeMap<ThreadNumber, u64>,
     pub(super) cache: Cache,
+    /// Addresses that the program has named: no zone of the cache goes there.
+    pub(super) avoided: Vec<Range<u64>>,
     pub(super) code: GuestPages,
     pub(super) areas: Areas,
     pub(super) decode: DecodeCache,
@@ -94,6 +97,7 @@ impl<'a> Supervisor<'a> {
             halting: false,
             instructions: BTreeMap::new(),
             cache: Cache::new()?,
+            avoided: Vec::new(),
             code: GuestPages::new(Memory::open(leader)?),
             areas: Areas::new().map_err(CacheError::Memory)?,
             decode: DecodeCache::default(),

@@ -33,6 +33,8 @@ pub(super) struct Thread {
     pub(super) held: VecDeque<SigInfo>,
     /// Which of the forced signals the program has blocked; see `masks`.
     pub(super) blocked: u64,
+    /// Such signals that somebody has sent meanwhile: they wait until the program unblocks them.
+    pub(super) waiting: Vec<SigInfo>,
     /// It has chosen its processors itself.
     pub(super) own_affinity: bool,
     /// The alternate signal stack.
@@ -86,6 +88,7 @@ impl Thread {
             fs_base: 0,
             held: VecDeque::new(),
             blocked: 0,
+            waiting: Vec::new(),
             own_affinity: false,
             alternate: 0..0,
             budget: Budget::default(),

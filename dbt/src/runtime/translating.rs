@@ -128,7 +128,8 @@ impl Supervisor<'_> {
     /// A free place for a zone near `pc`.
     fn room_for_zone(&mut self, pc: u64) -> Result<u64> {
         let stack_limit = getrlimit(Resource::RLIMIT_STACK).map_or(8 << 20, |(soft, _)| soft);
-        let map = self.fresh_map()?;
+        self.read_map()?;
+        let (map, avoided) = (self.code.known_map(), &self.avoided);
         let stack = map.iter().find(|mapping| mapping.path == "[stack]");
         let stack = stack.map_or(0..0, |stack| {
             let room = stack_limit.max(8 << 20).saturating_add(1 << 20);
@@ -137,7 +138,9 @@ impl Supervisor<'_> {
         let is_free = |&base: &u64| {
             let end = base + ZONE_BYTES;
             let apart = |start: u64, stop: u64| end <= start || stop <= base;
-            apart(stack.start, stack.end) && map.iter().all(|one| apart(one.start, one.end))
+            apart(stack.start, stack.end)
+                && map.iter().all(|one| apart(one.start, one.end))
+                && avoided.iter().all(|one| apart(one.start, one.end))
         };
         candidates(pc)
             .find(is_free)

@@ -58,6 +58,9 @@ impl RegisterTotals {
 /// Adds all that a worker has counted.
 pub fn fold_worker(mut worker: Worker, statistics: &mut Statistics, totals: &mut RegisterTotals) {
     let (tallies, mut pages) = worker.counts.take();
+    let executed = tallies.iter().filter(|tally| tally.executions() != 0);
+    let instructions = executed.map(|tally| tally.unit.instructions.len()).sum();
+    statistics.instructions.reserve(instructions);
     for tally in tallies {
         fold_tally(&tally, statistics, totals);
     }

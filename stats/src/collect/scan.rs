@@ -110,8 +110,7 @@ impl Counts {
     /// Makes a unit known.
     pub fn add_unit(&mut self, unit: Arc<Unit>) {
         let id = unit.id as usize;
-        if self.hot.len() <= id {
-            self.hot.resize(id + 1, Hot::UNKNOWN);
+        if self.tallies.len() <= id {
             self.tallies.resize_with(id + 1, || None);
         }
         let effect = |group: usize| {
@@ -121,6 +120,9 @@ impl Counts {
                 .unwrap_or(Effect::NONE)
         };
         if unit.row_bytes != 0 {
+            if self.hot.len() <= id {
+                self.hot.resize(id + 1, Hot::UNKNOWN);
+            }
             self.hot[id] = Hot {
                 effects: [effect(0), effect(1)],
                 row_bytes: unit.row_bytes as u32,

@@ -6,7 +6,7 @@
 //! 128   consumer asleep       192 producer asleep
 //! 256   instructions counted so far
 //! 4096  for each chunk, in order of slots: 1 while it is published and not yet handed back
-//! 16384 the queue of published chunks: slot × CHUNKS + chunk, used bytes, thread (u32 each), 0, fs base (u64), 0
+//! 32768 the queue of published chunks: slot × CHUNKS + chunk, used bytes, thread (u32 each), 0, fs base (u64), 0
 //! ```
 //! The queue has room for all chunks, and no chunk is in it twice, so it can't overflow.
 
@@ -16,13 +16,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use super::layout::{CHUNKS, CONTROL, Layout, MAX_SLOTS};
 use super::shm::SharedMemory;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"fitsrng\x02");
+const MAGIC: u64 = u64::from_le_bytes(*b"fitsrng\x03");
 const PUBLISHED: u64 = 64;
 const CONSUMER_ASLEEP: u64 = 128;
 const PRODUCER_ASLEEP: u64 = 192;
 const INSTRUCTIONS: u64 = 256;
 const BUSY: u64 = 4096;
-const QUEUE: u64 = 16384;
+const QUEUE: u64 = 32768;
 const ENTRY: u64 = 32;
 const QUEUE_ENTRIES: u64 = (MAX_SLOTS * CHUNKS) as u64;
 

@@ -12,10 +12,10 @@ pub const CHUNKS: u32 = 4;
 pub const HOLE: u64 = 8192;
 
 /// Bytes of the control area.
-pub const CONTROL: u64 = 128 * 1024;
+pub const CONTROL: u64 = 256 * 1024;
 
 /// The most slots that the control area has room for.
-pub const MAX_SLOTS: u32 = 512;
+pub const MAX_SLOTS: u32 = 1024;
 
 const _: () = assert!(HOLE > crate::template::ROW_LIMIT as u64);
 
@@ -31,7 +31,7 @@ pub struct Layout {
 impl Default for Layout {
     fn default() -> Self {
         Layout {
-            slots: 256,
+            slots: MAX_SLOTS,
             chunk_bytes: 1 << 20,
         }
     }

@@ -13,6 +13,9 @@ use gimli::{
 
 use super::elf::ElfFile;
 
+/// Roughly, in a line program.
+const BYTES_PER_ROW: usize = 3;
+
 type Reader<'a> = EndianSlice<'a, LittleEndian>;
 
 /// All lines of a file, or those for some addresses.
@@ -51,6 +54,10 @@ impl LineTable {
             sequences: Vec::new(),
         };
         let lines = std::mem::take(&mut table.lines);
+        if wanted.is_none() {
+            // About as many as there are; memory that stays untouched costs nothing, growing does.
+            table.rows.reserve(lines.len() / BYTES_PER_ROW);
+        }
         // A damaged section ends the search; what was found before stays.
         let _ = table.read(&lines, wanted);
         table.lines = lines;

@@ -74,7 +74,7 @@ impl Session<'_> {
         self.after_call(thread, &stopped, &call, result)?;
         let retired = thread.pending.take().map(|pending| Retired {
             pending,
-            call: Some((call.number, error)),
+            call: Some((call.number, if returned { result } else { 0 })),
         });
         if !error && (call.is(libc::SYS_execve) || call.is(libc::SYS_execveat)) {
             self.report(thread, &stopped, &registers, retired)?;
@@ -105,7 +105,15 @@ impl Session<'_> {
     ) -> Result<(), BackendError> {
         match call.number.cast_signed() {
             libc::SYS_rt_sigprocmask if result == 0 => self.after_mask(thread, stopped, call)?,
-            libc::SYS_rt_sigreturn => thread.trap_blocked = unblock_trap(stopped)?,
+            libc::SYS_rt_sigreturn => {
+                thread.trap_blocked = unblock_trap(stopped)?;
+                self.let_trap_come(thread)?;
+            }
+            libc::SYS_rt_sigpending if result == 0 && thread.trap_waiting.is_some() => {
+                let place = call.args[0];
+                let mask = thread.memory.read_u64(place)? | TRAP_BIT;
+                thread.memory.write(place, &mask.to_le_bytes())?;
+            }
             libc::SYS_sched_getaffinity if result > 0 => {
                 self.show_affinity(thread, call, result as usize)?;
             }
@@ -152,7 +160,7 @@ impl Session<'_> {
             let mask = thread.memory.read_u64(old)? | TRAP_BIT;
             thread.memory.write(old, &mask.to_le_bytes())?;
         }
-        Ok(())
+        self.let_trap_come(thread)
     }
 
     /// The program sees the CPUs that it may use without us, not the one that we put it on.

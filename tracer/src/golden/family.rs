@@ -135,7 +135,7 @@ impl Session<'_> {
         {
             let retired = Retired {
                 pending,
-                call: Some((call.number, false)),
+                call: Some((call.number, 0)),
             };
             let registers = stopped.registers()?;
             self.report(thread, stopped, &registers, Some(retired))?;

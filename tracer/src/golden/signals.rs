@@ -12,7 +12,7 @@ use super::stepping::Retired;
 use super::thread::{Phase, Thread};
 use crate::backend::BackendError;
 use crate::process::{Status, status};
-use crate::ptrace::{Registers, Resume, Stopped};
+use crate::ptrace::{Registers, Resume, Stopped, kill};
 
 /// `SIGTRAP` in a signal set.
 pub(super) const TRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
@@ -35,7 +35,43 @@ impl Session<'_> {
         signal: i32,
     ) -> Result<(), BackendError> {
         thread.delivering = false;
+        if signal == libc::SIGTRAP {
+            let info = stopped.siginfo()?;
+            if thread.trap_blocked && info.code() <= 0 {
+                thread.trap_waiting.get_or_insert(info);
+                return self.without_signal(thread, stopped);
+            }
+            if let Some(info) = thread.trap_sent_again.take_if(|_| info.code() <= 0) {
+                stopped.set_siginfo(&info)?;
+            }
+        }
         self.deliver(thread, stopped, signal)
+    }
+
+    /// Lets the thread go on as if no signal had come.
+    fn without_signal(
+        &mut self,
+        thread: &mut Thread,
+        stopped: Stopped,
+    ) -> Result<(), BackendError> {
+        match thread.pending {
+            Some(_) => Ok(stopped.resume(thread.how(), 0)?),
+            None => {
+                let registers = stopped.registers()?;
+                self.advance(thread, stopped, registers, None)
+            }
+        }
+    }
+
+    /// The program may have unblocked `SIGTRAP`: then one that waits comes.
+    pub(super) fn let_trap_come(&self, thread: &mut Thread) -> Result<(), BackendError> {
+        if !thread.trap_blocked
+            && let Some(info) = thread.trap_waiting.take()
+        {
+            kill(thread.process, thread.tid, libc::SIGTRAP)?;
+            thread.trap_sent_again = Some(info);
+        }
+        Ok(())
     }
 
     /// Lets the thread go on with the signal of this stop. With a handler it is stepped into it; ignored, it is left out, which is the same;
@@ -51,13 +87,10 @@ impl Session<'_> {
             thread.delivering = true;
             return Ok(stopped.resume(Resume::Step, signal)?);
         }
-        let registers = stopped.registers()?;
         if Status::holds(sets.ignored, signal) || is_ignored_by_default(signal) {
-            return match thread.pending {
-                Some(_) => Ok(stopped.resume(thread.how(), 0)?),
-                None => self.advance(thread, stopped, registers, None),
-            };
+            return self.without_signal(thread, stopped);
         }
+        let registers = stopped.registers()?;
         let info = stopped.siginfo()?;
         thread.unhandled = Some(Crash {
             signal,
@@ -88,10 +121,9 @@ impl Session<'_> {
         {
             // It will not be restarted: it has returned, with EINTR.
             let result = memory.read_u64(registers.rsp + frame::RAX)?.cast_signed();
-            let error = (-4095..0).contains(&result);
             let retired = Retired {
                 pending,
-                call: Some((call.number, error)),
+                call: Some((call.number, result)),
             };
             self.report(thread, stopped, registers, Some(retired))?;
         }

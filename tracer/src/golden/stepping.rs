@@ -7,6 +7,7 @@ use fits_stats::protocol::{Event, Level};
 use super::session::Session;
 use super::thread::{Call, Thread};
 use crate::backend::BackendError;
+use crate::calls_made::CallMade;
 use crate::ptrace::{self, Memory, Registers, Resume, Stopped};
 use crate::step::{Decoded, Kind, Pending, View, virtual_read};
 
@@ -18,8 +19,8 @@ const LONGEST: usize = 15;
 /// What a retired instruction leaves to be reported.
 pub(super) struct Retired {
     pub(super) pending: Pending,
-    /// It was this system call, and failed or not.
-    pub(super) call: Option<(u64, bool)>,
+    /// It was this system call, with this result.
+    pub(super) call: Option<(u64, i64)>,
 }
 
 impl Retired {
@@ -262,7 +263,15 @@ impl Session<'_> {
         let step = retired.pending.finish(view);
         self.options.progress.add(1);
         self.emit(thread, Event::Step(Box::new(step)))?;
-        if let Some((number, error)) = retired.call {
+        if let Some((number, result)) = retired.call {
+            let call = CallMade {
+                thread: thread.number,
+                pc: decoded.pc,
+                number,
+                result,
+            };
+            self.options.note_call(call);
+            let error = call.is_error();
             self.emit(thread, Event::Syscall { number, error })?;
         }
         if let Some(block) = thread.block.retired(decoded.pc, decoded.facts.ends_block) {
@@ -282,7 +291,7 @@ impl Session<'_> {
         stopped: &Stopped,
         decoded: &Decoded,
         registers: &mut Registers,
-    ) -> Result<Option<Option<(u64, bool)>>, BackendError> {
+    ) -> Result<Option<Option<(u64, i64)>>, BackendError> {
         let controlled = self.options.environment.is_controlled();
         let mut call = None;
         if let Some(after) = virtual_read(decoded, registers, controlled, &mut thread.tsc) {
@@ -291,12 +300,13 @@ impl Session<'_> {
             && controlled
             && registers.rax == libc::SYS_rseq as u64
         {
-            registers.rax = (-i64::from(libc::ENOSYS)).cast_unsigned();
+            let answer = -i64::from(libc::ENOSYS);
+            registers.rax = answer.cast_unsigned();
             registers.rcx = decoded.next();
             registers.r11 = registers.eflags;
             registers.rip = decoded.next();
             registers.orig_rax = u64::MAX;
-            call = Some((libc::SYS_rseq as u64, true));
+            call = Some((libc::SYS_rseq as u64, answer));
         } else {
             return Ok(None);
         }

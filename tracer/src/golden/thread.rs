@@ -6,7 +6,7 @@ use fits_stats::protocol::{Crash, Event, ThreadNumber};
 use nix::unistd::Pid;
 
 use crate::process::VirtualTsc;
-use crate::ptrace::{Memory, Resume, XState};
+use crate::ptrace::{Memory, Resume, SigInfo, XState};
 use crate::step::{BlockTracker, Pending};
 
 /// How far a system call is.
@@ -61,6 +61,10 @@ pub(super) struct Thread {
     pub(super) tsc: VirtualTsc,
     /// The program has blocked `SIGTRAP`. In truth it never is: the kernel would take the handler away (see `signals`).
     pub(super) trap_blocked: bool,
+    /// One that somebody has sent meanwhile: it waits until the program unblocks it.
+    pub(super) trap_waiting: Option<SigInfo>,
+    /// What it looked like; it was sent again.
+    pub(super) trap_sent_again: Option<SigInfo>,
     /// The program has chosen its CPUs itself.
     pub(super) own_affinity: bool,
     /// Not sent yet.
@@ -85,6 +89,8 @@ impl Thread {
             block: BlockTracker::default(),
             tsc: VirtualTsc::default(),
             trap_blocked: false,
+            trap_waiting: None,
+            trap_sent_again: None,
             own_affinity: false,
             events: Vec::new(),
             xstate: XState::zeroed(),
