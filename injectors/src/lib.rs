@@ -8,6 +8,7 @@
 //! - [`experiment`]: a program run with faults in a sandbox, and what became of it.
 //! - [`report`]: results of experiments as a page for the browser.
 //! - [`campaign`]: very many experiments with one program.
+//! - [`machine`]: faults of a whole machine.
 
 pub mod bits;
 pub mod campaign;
@@ -15,6 +16,7 @@ pub mod drive;
 pub mod experiment;
 pub mod fault;
 pub mod kernel;
+pub mod machine;
 pub mod report;
 pub mod resolve;
 pub mod trace;

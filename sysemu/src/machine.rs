@@ -197,6 +197,12 @@ impl Machine {
         })
     }
 
+    /// The processor's state, to be looked at.
+    #[must_use]
+    pub fn cpu(&self) -> &crate::cpu::Cpu {
+        &self.processor.cpu
+    }
+
     /// The processor, with everything in it.
     pub fn processor(&mut self) -> &mut Processor {
         &mut self.processor

@@ -13,6 +13,7 @@ mod hard_cases;
 mod inject_sandbox;
 mod inputs;
 mod known_failures;
+mod memory_errors;
 mod near;
 mod process;
 mod table;
@@ -28,6 +29,7 @@ fn trials() -> Result<Vec<Trial>, String> {
     trials.extend(faults::trials()?);
     trials.extend(behaviour::trials()?);
     trials.extend(inject_sandbox::trials());
+    trials.extend(memory_errors::trials());
     trials.extend(near::trials());
     trials.extend(campaign_slurm::trials());
     Ok(trials)

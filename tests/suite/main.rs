@@ -8,6 +8,7 @@ mod golden;
 mod hot_paths;
 mod inject;
 mod inject_statistics;
+mod machine_faults;
 mod prune;
 mod robust;
 mod scenario;

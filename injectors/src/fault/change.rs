@@ -143,7 +143,7 @@ impl fmt::Display for Mask {
 
 impl Change {
     /// `flip` is left out, and `all` where it is what is meant without a mask: always, if the location has `one_bit`.
-    pub(super) fn write(&self, f: &mut fmt::Formatter<'_>, one_bit: bool) -> fmt::Result {
+    pub(crate) fn write(&self, f: &mut fmt::Formatter<'_>, one_bit: bool) -> fmt::Result {
         match self.operation {
             Operation::Flip if one_bit => return Ok(()),
             Operation::Flip => return write!(f, ":{}", self.mask),

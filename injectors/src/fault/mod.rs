@@ -11,7 +11,7 @@ mod change;
 mod check;
 mod error;
 mod location;
-mod parse;
+pub(crate) mod parse;
 mod register;
 #[cfg(test)]
 mod tests;

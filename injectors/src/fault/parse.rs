@@ -31,18 +31,18 @@ const EVENTS: &str = "an instruction index (1000), an address or symbol with an 
      write=PLACE[:K], call=NAME[:K], time=SECONDS or random";
 
 /// Where we are in the text.
-pub(super) struct Cursor<'a> {
-    text: &'a str,
-    at: usize,
+pub(crate) struct Cursor<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    fn rest(&self) -> &'a str {
+    pub(crate) fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
 
     /// An error about what begins at byte `at`.
-    pub(super) fn error_at(&self, at: usize, message: impl Into<String>) -> ParseError {
+    pub(crate) fn error_at(&self, at: usize, message: impl Into<String>) -> ParseError {
         ParseError {
             text: self.text.to_owned(),
             column: self.text[..at].chars().count() + 1,
@@ -50,11 +50,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn error(&self, message: impl Into<String>) -> ParseError {
+    pub(crate) fn error(&self, message: impl Into<String>) -> ParseError {
         self.error_at(self.at, message)
     }
 
-    fn eat(&mut self, token: char) -> bool {
+    pub(crate) fn eat(&mut self, token: char) -> bool {
         let found = self.rest().starts_with(token);
         if found {
             self.at += token.len_utf8();
@@ -63,19 +63,19 @@ impl<'a> Cursor<'a> {
     }
 
     /// What comes up to the next separator, without taking it.
-    fn peek(&self) -> &'a str {
+    pub(crate) fn peek(&self) -> &'a str {
         let rest = self.rest();
         &rest[..rest.find(SEPARATORS).unwrap_or(rest.len())]
     }
 
-    fn word(&mut self) -> &'a str {
+    pub(crate) fn word(&mut self) -> &'a str {
         let word = self.peek();
         self.at += word.len();
         word
     }
 
     /// Takes `token` if the text goes on with it as a whole word.
-    fn eat_word(&mut self, token: &str) -> bool {
+    pub(crate) fn eat_word(&mut self, token: &str) -> bool {
         let found = self.peek() == token;
         if found {
             self.at += token.len();
@@ -84,7 +84,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes `=` with what must follow `name`.
-    fn value_of(&mut self, name: &str, example: &str) -> Result<()> {
+    pub(crate) fn value_of(&mut self, name: &str, example: &str) -> Result<()> {
         if self.eat('=') {
             return Ok(());
         }
@@ -92,7 +92,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A decimal number, or a hexadecimal one with 0x; `_` may part the digits.
-    fn number(&mut self, what: &str) -> Result<u64> {
+    pub(crate) fn number(&mut self, what: &str) -> Result<u64> {
         let at = self.at;
         let word = self.word();
         parse_number(word).ok_or_else(|| {
@@ -105,7 +105,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// `:K`, from 1; 1 if it is not there.
-    fn count(&mut self) -> Result<u64> {
+    pub(crate) fn count(&mut self) -> Result<u64> {
         if !self.eat(':') {
             return Ok(1);
         }
@@ -139,7 +139,7 @@ fn digits(word: &str) -> Option<(u32, String)> {
     fine.then_some((radix, digits))
 }
 
-fn parse_number(word: &str) -> Option<u64> {
+pub(crate) fn parse_number(word: &str) -> Option<u64> {
     let (radix, digits) = digits(word)?;
     u64::from_str_radix(&digits, radix).ok()
 }
@@ -235,7 +235,7 @@ fn location(cursor: &mut Cursor) -> Result<Location> {
     })
 }
 
-fn expect_colon(cursor: &mut Cursor, message: &str) -> Result<()> {
+pub(crate) fn expect_colon(cursor: &mut Cursor, message: &str) -> Result<()> {
     if cursor.eat(':') {
         return Ok(());
     }
@@ -354,7 +354,7 @@ fn parse_offset(text: &str) -> Option<i64> {
 }
 
 /// An address, or a symbol with a distance.
-fn place(cursor: &mut Cursor) -> Result<Place> {
+pub(crate) fn place(cursor: &mut Cursor) -> Result<Place> {
     let at = cursor.at;
     let word = cursor.word();
     if word.is_empty() {
@@ -393,17 +393,35 @@ fn place(cursor: &mut Cursor) -> Result<Place> {
 
 const OPERATIONS: [&str; 6] = ["flip", "stuck0", "stuck1", "set", "xor", "random"];
 
+/// How much room for bits there is, and the sentence that says so.
+pub(crate) struct Room {
+    /// In bits; 1 is a flag.
+    pub(crate) width: u32,
+    /// `rax has 64 bits, 0 to 63`.
+    pub(crate) sentence: String,
+}
+
 fn change(cursor: &mut Cursor, location: &Location) -> Result<Option<Change>> {
-    if !cursor.eat(':') {
-        return Ok(default_change(location));
-    }
-    if location.is_whole() {
+    if location.is_whole() && cursor.rest().starts_with(':') {
+        cursor.eat(':');
         return Err(cursor.error(check::whole(location)));
+    }
+    let room = Room {
+        width: location.width(),
+        sentence: check::width(location),
+    };
+    change_within(cursor, &room)
+}
+
+/// `:` and an operation, a mask, or both; none where there is no `:`, but for a flag, which is flipped.
+pub(crate) fn change_within(cursor: &mut Cursor, room: &Room) -> Result<Option<Change>> {
+    if !cursor.eat(':') {
+        return Ok(default_change(room));
     }
     let operation = match cursor.peek() {
         word if OPERATIONS.contains(&word) => operation(cursor)?,
         _ => {
-            return mask(cursor, location).map(|mask| {
+            return mask(cursor, room).map(|mask| {
                 Some(Change {
                     operation: Operation::Flip,
                     mask,
@@ -412,11 +430,11 @@ fn change(cursor: &mut Cursor, location: &Location) -> Result<Option<Change>> {
         }
     };
     let mask = if cursor.eat(':') {
-        mask(cursor, location)?
+        mask(cursor, room)?
     } else {
         Mask::All
     };
-    if mask == Mask::All && !all_is_meant(operation, location) {
+    if mask == Mask::All && !all_is_meant(operation, room) {
         let message = "which bits? after the operation comes a mask: 3, 3,7, 4-11, byte2 or all";
         let explicit = cursor.text[..cursor.at].ends_with(":all");
         if !explicit {
@@ -427,15 +445,15 @@ fn change(cursor: &mut Cursor, location: &Location) -> Result<Option<Change>> {
 }
 
 /// A flag alone has one bit, which needs no number.
-fn default_change(location: &Location) -> Option<Change> {
-    (location.width() == 1).then_some(Change {
+fn default_change(room: &Room) -> Option<Change> {
+    (room.width == 1).then_some(Change {
         operation: Operation::Flip,
         mask: Mask::All,
     })
 }
 
-fn all_is_meant(operation: Operation, location: &Location) -> bool {
-    location.width() == 1
+fn all_is_meant(operation: Operation, room: &Room) -> bool {
+    room.width == 1
         || matches!(
             operation,
             Operation::Set(_) | Operation::Xor(_) | Operation::Random
@@ -459,23 +477,23 @@ fn operation(cursor: &mut Cursor) -> Result<Operation> {
     })
 }
 
-fn mask(cursor: &mut Cursor, location: &Location) -> Result<Mask> {
+fn mask(cursor: &mut Cursor, room: &Room) -> Result<Mask> {
     if cursor.eat_word("all") {
         return Ok(Mask::All);
     }
     let mut bits = Bits::ZERO;
     loop {
-        bits = bits | mask_part(cursor, location)?;
+        bits = bits | mask_part(cursor, room)?;
         if !cursor.eat(',') {
             // A flag has one bit, however it is named.
-            let flag = location.width() == 1;
+            let flag = room.width == 1;
             return Ok(if flag { Mask::All } else { Mask::Bits(bits) });
         }
     }
 }
 
 /// `3`, `4-11` or `byte2`.
-fn mask_part(cursor: &mut Cursor, location: &Location) -> Result<Bits> {
+fn mask_part(cursor: &mut Cursor, room: &Room) -> Result<Bits> {
     let at = cursor.at;
     let word = cursor.word();
     let range = if let Some(number) = word.strip_prefix("byte") {
@@ -502,15 +520,15 @@ fn mask_part(cursor: &mut Cursor, location: &Location) -> Result<Bits> {
         let message = format!("a burst goes from its lowest bit up: {last}-{first}");
         return Err(cursor.error_at(at, message));
     }
-    let width = location.width();
+    let width = room.width;
     if last >= width {
-        let message = format!("bit {last} is out of range: {}", check::width(location));
+        let message = format!("bit {last} is out of range: {}", room.sentence);
         return Err(cursor.error_at(at, message));
     }
     Ok(Bits::range(first..=last))
 }
 
-fn duration(cursor: &mut Cursor) -> Result<Duration> {
+pub(crate) fn duration(cursor: &mut Cursor) -> Result<Duration> {
     if !cursor.eat('/') {
         return Ok(Duration::Transient);
     }
@@ -637,7 +655,7 @@ fn event(cursor: &mut Cursor) -> Result<When> {
     arrival(cursor).map(When::Arrival)
 }
 
-fn arrival(cursor: &mut Cursor) -> Result<Arrival> {
+pub(crate) fn arrival(cursor: &mut Cursor) -> Result<Arrival> {
     let place = place(cursor)?;
     let count = cursor.count()?;
     Ok(Arrival { place, count })
@@ -675,7 +693,7 @@ fn named_event(cursor: &mut Cursor, at: usize, name: &str) -> Result<When> {
 /// The highest number that may be a system call's: those with names are below.
 const CALLS: std::ops::Range<u64> = 0..1024;
 
-fn call(cursor: &mut Cursor) -> Result<u64> {
+pub(crate) fn call(cursor: &mut Cursor) -> Result<u64> {
     let at = cursor.at;
     let word = cursor.word();
     if let Some(number) = parse_number(word) {
@@ -698,6 +716,11 @@ fn call(cursor: &mut Cursor) -> Result<u64> {
 }
 
 fn time(cursor: &mut Cursor) -> Result<When> {
+    seconds(cursor).map(When::Time)
+}
+
+/// Seconds with up to nine decimals.
+pub(crate) fn seconds(cursor: &mut Cursor) -> Result<std::time::Duration> {
     let at = cursor.at;
     let word = cursor.word();
     let (whole, fraction) = word.split_once('.').unwrap_or((word, ""));
@@ -708,9 +731,7 @@ fn time(cursor: &mut Cursor) -> Result<When> {
         .filter(|whole| whole.bytes().all(|digit| digit.is_ascii_digit()))
         .and_then(|whole| whole.parse::<u64>().ok());
     match whole.zip(nanoseconds) {
-        Some((seconds, nanoseconds)) => {
-            Ok(When::Time(std::time::Duration::new(seconds, nanoseconds)))
-        }
+        Some((seconds, nanoseconds)) => Ok(std::time::Duration::new(seconds, nanoseconds)),
         None => Err(cursor.error_at(
             at,
             format!("'{word}' is no time: seconds with up to nine decimals, time=0.25"),

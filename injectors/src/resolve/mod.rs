@@ -3,7 +3,7 @@
 //! - `places`: addresses of symbols and regions. `draw`: random numbers.
 //! - `plan`: [`plan()`], which turns every trigger into a moment before anything is injected.
 
-mod draw;
+pub(crate) mod draw;
 mod places;
 mod plan;
 

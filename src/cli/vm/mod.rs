@@ -1,17 +1,19 @@
 //! `fits vm`: a virtual machine in software, with its serial console on standard input and output.
 //!
-//! Each group of flags is a file here, with what it means: `boot`, `console`, `device`, `hardware`, `limits`, `qmp`, `snapshot`. `files` are the commands for snapshots. `terminal` is the raw
-//! terminal, `report` says how it ended.
+//! Each group of flags is a file here, with what it means: `boot`, `console`, `device`, `faults`, `hardware`, `limits`, `qmp`, `snapshot`. `files` are the commands for snapshots.
+//! `target` is the machine as faults see it, `terminal` is the raw terminal, `report` says how it ended.
 
 mod boot;
 mod console;
 mod device;
+mod faults;
 mod files;
 mod hardware;
 mod limits;
 mod qmp;
 mod report;
 mod snapshot;
+mod target;
 mod terminal;
 
 use std::io::IsTerminal;
@@ -43,6 +45,8 @@ pub(crate) struct VmArgs {
     boot: boot::BootFlags,
     #[command(flatten)]
     console: console::ConsoleFlags,
+    #[command(flatten)]
+    faults: faults::FaultFlags,
     #[command(flatten)]
     hardware: hardware::HardwareFlags,
     #[command(flatten)]
@@ -92,13 +96,17 @@ pub(crate) fn run(args: &VmArgs) -> Result<u8, CliError> {
 }
 
 fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
+    let mut faults = args.faults.faults()?;
     let output = console::Both::open(&args.console)?;
     let failure = output.failure();
     let asked = Arc::default();
     let stopper = limits::Stopper::start(&args.limits, Arc::clone(&asked))?;
     let mut taker = snapshot::Taker::new(&args.snapshots, &stopper);
     let console = Console::new(taker.watch(output), console::input(&stopper));
-    let hardware = args.hardware.hardware(console)?;
+    let mut hardware = args.hardware.hardware(console)?;
+    if let Some(faults) = &mut faults {
+        faults.stand_before(&mut hardware);
+    }
     let restored = args.snapshots.restored()?;
     let boot = restored.is_none().then(|| args.boot.boot());
     let control = args.qmp.control(boot)?;
@@ -117,7 +125,7 @@ fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
     let limit = args.limits.max_instructions;
     let stop = match control {
         Some(control) => Ok(qmp::carry_on(control, &mut machine, limit)),
-        None => carry_on(&mut machine, limit, &mut taker),
+        None => carry_on(&mut machine, faults.as_mut(), limit, &mut taker),
     };
     drop(raw);
     let stop = stop?;
@@ -131,6 +139,9 @@ fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
         Some(stop) => report::report(&stop, &mut machine, &stopper),
         None => 0,
     };
+    if let Some(faults) = &mut faults {
+        args.faults.conclude(faults)?;
+    }
     match failure.take() {
         Some(error) => Err(error),
         None => taken.map(|()| status),
@@ -143,6 +154,7 @@ const SLICE: u64 = 20_000_000;
 /// Runs to the end; none where a snapshot is the end. The status line is only shown where it does not mix with the console.
 fn carry_on(
     machine: &mut Machine,
+    mut faults: Option<&mut faults::Faults>,
     limit: u64,
     taker: &mut snapshot::Taker,
 ) -> Result<Option<Stop>, CliError> {
@@ -157,7 +169,10 @@ fn carry_on(
         let slice = limit
             .min(before.saturating_add(SLICE))
             .min(taker.next(before));
-        let stop = machine.run(slice);
+        let stop = match &mut faults {
+            None => machine.run(slice),
+            Some(faults) => faults.run(machine, slice),
+        };
         progress.add(machine.retired() - before);
         if taker.is_due(machine, &stop) {
             taker.take(machine)?;

@@ -32,6 +32,10 @@ fn describe(stop: &Stop, machine: &mut Machine, stopper: &Stopper) -> (Option<St
                 format!("stopped after {retired} instructions, at {rip:#x} (--max-instructions)");
             (Some(sentence), exit_code::TIMED_OUT)
         }
+        Stop::PowerCut => {
+            let sentence = format!("the power was cut after {retired} instructions");
+            (Some(sentence), 0)
+        }
         Stop::Asked => asked(stopper.asker(), retired, rip),
         Stop::TripleFault { rip } => {
             let sentence = format!(

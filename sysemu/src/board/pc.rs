@@ -32,7 +32,7 @@ use crate::devices::ide::Ide;
 use crate::devices::ioapic::IoApic;
 use crate::devices::keyboard::Keyboard;
 use crate::devices::lapic::Lapic;
-use crate::devices::lines::{Line, PCI_LINE};
+use crate::devices::lines::{Line, LineFault, PCI_LINE};
 use crate::devices::pci::bridges::Bridge;
 use crate::devices::pci::bus::{Access, windows};
 use crate::devices::pci::config::INTERRUPT_LINE;
@@ -579,6 +579,18 @@ impl Pc {
             .flatten()
             .min()
             .unwrap_or(u64::MAX);
+    }
+
+    /// Breaks or mends an interrupt line.
+    pub fn break_line(&mut self, number: u8, fault: LineFault) {
+        self.context.lines.break_line(number, fault);
+        self.settle();
+    }
+
+    /// A pulse on an interrupt line that no device has sent.
+    pub fn spurious_interrupt(&mut self, number: u8) {
+        self.context.lines.spurious(number);
+        self.settle();
     }
 
     /// Lets interrupt controllers see what has changed on the lines: both kinds are connected to each.

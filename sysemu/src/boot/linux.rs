@@ -117,7 +117,9 @@ pub fn prepare(processor: &mut Processor, boot: &Boot) -> Result<(), BootError> 
             .write_physical(address, bytes)
             .map_err(BootError::Memory)
     };
-    write(processor, initrd_at, &initrd)?;
+    if !initrd.is_empty() {
+        write(processor, initrd_at, &initrd)?;
+    }
     let mut line = boot.command_line.clone().into_bytes();
     line.push(0);
     write(processor, COMMAND_LINE, &line)?;

@@ -260,7 +260,8 @@ impl Cpu {
         let now = self.now();
         let value = self.bus.mmio_read(now, address, size);
         self.note_devices();
-        value
+        self.through_broken(true, address, size, value, false)
+            .unwrap_or(u64::MAX)
     }
 
     /// Writes physical memory or a device.
@@ -277,7 +278,9 @@ impl Cpu {
         }
         self.block_limit = 0;
         let now = self.now();
-        self.bus.mmio_write(now, address, size, value);
+        if let Some(value) = self.through_broken(true, address, size, value, true) {
+            self.bus.mmio_write(now, address, size, value);
+        }
         self.note_devices();
     }
 

@@ -40,16 +40,21 @@ impl Breakpoints {
 }
 
 impl Cpu {
-    /// Sets the linear addresses before whose instructions the machine stops. The caller forgets decoded blocks.
-    pub(crate) fn set_breakpoints(&mut self, addresses: &[u64]) {
-        self.breakpoints.addresses = addresses.iter().copied().collect();
-        self.breakpoints.offsets = (!addresses.is_empty()).then(|| {
+    /// Sets the linear addresses before whose instructions the machine stops. True where that makes blocks end elsewhere: the caller forgets those that
+    /// were decoded.
+    pub(crate) fn set_breakpoints(&mut self, addresses: &[u64]) -> bool {
+        let breakpoints = &mut self.breakpoints;
+        breakpoints.addresses = addresses.iter().copied().collect();
+        let offsets = (!addresses.is_empty()).then(|| {
             let mut offsets = Box::new([0; 64]);
             for address in addresses {
                 offsets[(address >> 6) as usize & 63] |= 1 << (address & 63);
             }
             offsets
         });
+        let changed = breakpoints.offsets != offsets;
+        breakpoints.offsets = offsets;
+        changed
     }
 
     /// Stops where the instruction at `linear` is one to stop at.

@@ -2,7 +2,7 @@
 //! trace, TLB entries. What is set is set as it is, without the checks that an instruction would make: that is what faults are.
 
 use crate::cpu::mmu::{Access, PHYSICAL_BITS, Who};
-use crate::cpu::state::{Cpu, RIP};
+use crate::cpu::state::{Cpu, RIP, Stop};
 
 /// A register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -252,6 +252,18 @@ impl Cpu {
             .tlb
             .redirect(linear, other, self.may_cache(other, true));
         Ok((page, changed))
+    }
+
+    /// Goes on behind the next instruction, which has so many bytes; it counts as retired.
+    pub fn skip_instruction(&mut self, bytes: u64) {
+        self.ctx.regs[RIP] = self.ctx.regs[RIP].wrapping_add(bytes);
+        self.retired += 1;
+        self.shadow = false;
+    }
+
+    /// Ends the next run before its first instruction, for that reason.
+    pub fn end_with(&mut self, stop: Stop) {
+        self.stop_with(stop);
     }
 
     /// Forgets what the TLB holds of the page of `linear`.

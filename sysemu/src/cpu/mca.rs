@@ -18,6 +18,8 @@ pub const STATUS_VALID: u64 = 1 << 63;
 pub const STATUS_OVERFLOW: u64 = 1 << 62;
 /// MCi_STATUS: uncorrected.
 pub const STATUS_UNCORRECTED: u64 = 1 << 61;
+/// MCi_STATUS: the processor's context is corrupt.
+pub const STATUS_CONTEXT_CORRUPT: u64 = 1 << 57;
 /// MCi_STATUS: recovery action is required of software (with SER_P).
 pub const STATUS_ACTION_REQUIRED: u64 = 1 << 55;
 
@@ -119,7 +121,8 @@ impl Cpu {
 
     fn report_uncorrected(&mut self, error: &MachineCheck) -> Outcome {
         let in_progress = self.msr.mcg[0] & IN_PROGRESS != 0;
-        if in_progress && error.status & STATUS_ACTION_REQUIRED == 0 {
+        let optional = error.status & (STATUS_ACTION_REQUIRED | STATUS_CONTEXT_CORRUPT) == 0;
+        if in_progress && optional {
             return Outcome::Lost;
         }
         let bank = &mut self.msr.mc_banks[usize::from(error.bank)];

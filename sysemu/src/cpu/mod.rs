@@ -2,12 +2,13 @@
 //!
 //! `run` is the loop; `translate` the second stage; `block` keeps decoded code, `decode` makes it, `ops` execute it, with the host's processor doing
 //! arithmetic (`host`). `access`, `mmu` and `tlb` are memory as programs see it; `segment`, `interrupt`, `control`, `msr` and
-//! `cpuid` the system side, with machine checks in `mca`. `watch`, `breakpoint` and `inspect` are for those who look on and change things from
+//! `cpuid` the system side, with machine checks in `mca`. `watch`, `breakpoint`, `broken` and `inspect` are for those who look on and change things from
 //! outside.
 
 mod access;
 mod block;
 mod breakpoint;
+mod broken;
 mod codemap;
 mod control;
 pub mod cpuid;
@@ -30,6 +31,7 @@ mod translate;
 pub mod trap;
 mod watch;
 
+pub use broken::{Broken, BrokenRegisters};
 pub use inspect::{PageEntry, Register, Value};
 pub use run::{Processor, Stage};
 pub use saved::CpuState;

@@ -367,8 +367,9 @@ impl Processor {
 
     /// Linear addresses before whose instructions the machine stops; an instruction that was stopped at goes on at the next run.
     pub fn set_breakpoints(&mut self, addresses: &[u64]) {
-        self.cpu.set_breakpoints(addresses);
-        self.blocks.clear(&mut self.cpu);
+        if self.cpu.set_breakpoints(addresses) {
+            self.blocks.clear(&mut self.cpu);
+        }
     }
 
     /// Stops after each system call instruction, and after each load of CR3.

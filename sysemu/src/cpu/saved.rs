@@ -100,6 +100,7 @@ impl Cpu {
             // What is looked at from outside is the business of who looks.
             watches: _,
             breakpoints: _,
+            broken: _,
             stop: _,
             tlb: _,
             jumps: _,

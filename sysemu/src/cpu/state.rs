@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bus::Bus;
 use crate::cpu::breakpoint::Breakpoints;
+use crate::cpu::broken::BrokenRegisters;
 use crate::cpu::codemap::CodeMap;
 use crate::cpu::flags::STATUS_RESET;
 use crate::cpu::mca::BANKS;
@@ -195,6 +196,8 @@ pub enum Stop {
     Halted,
     /// The guest wrote to the debug exit port.
     DebugExit(u32),
+    /// The power went.
+    PowerCut,
     /// As many instructions as asked for have retired.
     Limit,
     /// Somebody outside asked to stop.
@@ -328,6 +331,8 @@ pub struct Cpu {
     pub(crate) watches: Watches,
     /// Code that somebody outside looks at.
     pub(crate) breakpoints: Breakpoints,
+    /// Devices' registers that are broken.
+    pub(crate) broken: Vec<BrokenRegisters>,
     /// Why the machine stops.
     pub(crate) stop: Option<Stop>,
     pub(crate) tlb: Tlb,
@@ -414,6 +419,7 @@ impl Cpu {
             delivering: false,
             watches: Watches::default(),
             breakpoints: Breakpoints::default(),
+            broken: Vec::new(),
             stop: None,
             tlb: Tlb::new(ram.host_start()),
             jumps: Jumps::new(),

@@ -24,6 +24,21 @@ pub struct Lines {
     connections: [u8; LINES],
     /// What controllers have not yet seen: line and level, in order.
     changes: Vec<(u8, bool)>,
+    /// Lines that are broken: no state of a machine, but what somebody does to it.
+    #[serde(skip)]
+    broken: [LineFault; LINES],
+}
+
+/// How a line is broken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineFault {
+    /// It is not.
+    #[default]
+    None,
+    /// So many activations do not reach the controllers; none is all.
+    Lost(Option<u64>),
+    /// It is stuck at a level.
+    Stuck(bool),
 }
 
 impl State for Lines {}
@@ -51,7 +66,38 @@ impl Lines {
             *drivers & !bit
         };
         if (*drivers != 0) != before {
-            self.changes.push((line.number, active));
+            self.change(line.number, active);
+        }
+    }
+
+    /// Passes a change on, as far as the line is sound.
+    fn change(&mut self, number: u8, active: bool) {
+        match &mut self.broken[usize::from(number)] {
+            LineFault::Stuck(_) | LineFault::Lost(None) => {}
+            LineFault::Lost(Some(left)) if *left > 0 => {
+                if !active {
+                    *left -= 1;
+                }
+            }
+            LineFault::None | LineFault::Lost(Some(_)) => self.changes.push((number, active)),
+        }
+    }
+
+    /// Breaks a line, or mends it.
+    pub fn break_line(&mut self, number: u8, fault: LineFault) {
+        let before = self.level(number);
+        self.broken[usize::from(number)] = fault;
+        let after = self.level(number);
+        if before != after {
+            self.changes.push((number, after));
+        }
+    }
+
+    /// A pulse that no device has sent.
+    pub fn spurious(&mut self, number: u8) {
+        if !self.level(number) {
+            self.changes.push((number, true));
+            self.changes.push((number, false));
         }
     }
 
@@ -64,7 +110,10 @@ impl Lines {
     /// Whether a line is active.
     #[must_use]
     pub fn level(&self, number: u8) -> bool {
-        self.active[usize::from(number)] != 0
+        match self.broken[usize::from(number)] {
+            LineFault::Stuck(level) => level,
+            _ => self.active[usize::from(number)] != 0,
+        }
     }
 
     /// Changes of level since the last time, in order.
@@ -76,6 +125,30 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broken_line_loses_sticks_and_is_mended() {
+        let mut lines = Lines::default();
+        let line = lines.connect(4);
+        lines.break_line(4, LineFault::Lost(Some(2)));
+        for _ in 0..3 {
+            lines.pulse(line);
+        }
+        assert_eq!(lines.take_changes(), [(4, true), (4, false)]);
+        lines.break_line(4, LineFault::Stuck(true));
+        lines.pulse(line);
+        assert_eq!(
+            (lines.level(4), lines.take_changes()),
+            (true, vec![(4, true)])
+        );
+        lines.break_line(4, LineFault::None);
+        assert_eq!(
+            (lines.level(4), lines.take_changes()),
+            (false, vec![(4, false)])
+        );
+        lines.spurious(4);
+        assert_eq!(lines.take_changes(), [(4, true), (4, false)]);
+    }
 
     #[test]
     fn a_shared_line_is_active_while_anybody_drives_it() {

@@ -2,6 +2,7 @@
 
 pub mod device;
 pub mod exit;
+pub mod faulty;
 pub mod ide;
 pub mod ioapic;
 pub mod keyboard;

@@ -20,7 +20,7 @@ pub enum Origin {
 
 /// A value with its place.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Where it was written.
     pub origin: Origin,
     /// What.
@@ -29,7 +29,7 @@ pub(super) struct Node {
 
 /// What can be written.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// A text.
     Text(String),
     /// A whole number.
@@ -48,7 +48,7 @@ pub(super) enum Value {
 
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// The key.
     pub key: String,
     /// Where the key was written.
@@ -130,7 +130,7 @@ impl Setting {
 
 impl Value {
     /// What it is, for sentences.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "a text",
             Self::Integer(_) => "a whole number",
@@ -147,7 +147,7 @@ impl Value {
 ///
 /// # Errors
 /// What is no TOML, with its line.
-pub(super) fn parse(text: &str) -> Result<Vec<Entry>, Problem> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Entry>, Problem> {
     let root = DeTable::parse(text).map_err(|error| Problem {
         origin: error
             .span()
@@ -206,7 +206,7 @@ fn list(text: &str, array: &DeArray<'_>) -> Result<Vec<Node>, Problem> {
 }
 
 /// Puts the values of flags over those of a file.
-pub(super) fn override_with(root: &mut Vec<Entry>, overrides: Vec<Override>) {
+pub(crate) fn override_with(root: &mut Vec<Entry>, overrides: Vec<Override>) {
     for Override {
         table,
         key,

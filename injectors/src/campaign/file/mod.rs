@@ -8,10 +8,10 @@
 mod campaign;
 mod check;
 mod choice;
-mod document;
+pub(crate) mod document;
 mod error;
 mod read;
-mod reader;
+pub(crate) mod reader;
 #[cfg(test)]
 mod tests;
 mod write;

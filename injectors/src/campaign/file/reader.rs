@@ -10,10 +10,10 @@ use crate::fault::{did_you_mean, nearest};
 
 /// What is wrong, in the order in which it was found.
 #[derive(Debug, Default)]
-pub(super) struct Gathered(RefCell<Vec<Problem>>);
+pub(crate) struct Gathered(RefCell<Vec<Problem>>);
 
 impl Gathered {
-    pub(super) fn add(&self, origin: &Origin, sentence: String) {
+    pub(crate) fn add(&self, origin: &Origin, sentence: String) {
         self.0.borrow_mut().push(Problem {
             origin: origin.clone(),
             sentence,
@@ -21,7 +21,7 @@ impl Gathered {
     }
 
     /// All of it, by line; flags last.
-    pub(super) fn sorted(self) -> Vec<Problem> {
+    pub(crate) fn sorted(self) -> Vec<Problem> {
         let mut problems = self.0.into_inner();
         problems.sort_by(|a, b| a.origin.cmp(&b.origin));
         problems
@@ -29,18 +29,18 @@ impl Gathered {
 }
 
 /// A table that is being read.
-pub(super) struct Table<'d> {
+pub(crate) struct Table<'d> {
     /// Its name with dots, empty for the outermost one.
     name: &'static str,
     /// Where it begins.
-    pub(super) origin: Origin,
+    pub(crate) origin: Origin,
     entries: &'d [Entry],
     asked: RefCell<Vec<&'static str>>,
     gathered: &'d Gathered,
 }
 
 impl<'d> Table<'d> {
-    pub(super) fn root(entries: &'d [Entry], gathered: &'d Gathered) -> Self {
+    pub(crate) fn root(entries: &'d [Entry], gathered: &'d Gathered) -> Self {
         Self {
             name: "",
             origin: Origin::File,
@@ -51,7 +51,7 @@ impl<'d> Table<'d> {
     }
 
     /// A table in this one; an empty one if it is not there.
-    pub(super) fn table(&self, key: &'static str, name: &'static str) -> Table<'d> {
+    pub(crate) fn table(&self, key: &'static str, name: &'static str) -> Table<'d> {
         let (origin, entries) = match self.entry(key) {
             Some(entry) => match &entry.node.value {
                 Value::Table(entries) => (entry.origin.clone(), entries.as_slice()),
@@ -76,7 +76,7 @@ impl<'d> Table<'d> {
     }
 
     /// A value that is a table itself.
-    pub(super) fn inner(&self, name: &'static str, node: &'d Node) -> Option<Table<'d>> {
+    pub(crate) fn inner(&self, name: &'static str, node: &'d Node) -> Option<Table<'d>> {
         match &node.value {
             Value::Table(entries) => Some(Table {
                 name,
@@ -95,13 +95,13 @@ impl<'d> Table<'d> {
     }
 
     /// Whether a key was written, and where.
-    pub(super) fn origin_of(&self, key: &str) -> Option<&'d Origin> {
+    pub(crate) fn origin_of(&self, key: &str) -> Option<&'d Origin> {
         let found = self.entries.iter().find(|entry| entry.key == key);
         found.map(|entry| &entry.origin)
     }
 
     /// How a key is named in sentences.
-    pub(super) fn label(&self, key: &str) -> String {
+    pub(crate) fn label(&self, key: &str) -> String {
         match (self.name, key) {
             ("", key) => key.to_owned(),
             (name, "") => format!("[{name}]"),
@@ -109,7 +109,7 @@ impl<'d> Table<'d> {
         }
     }
 
-    pub(super) fn problem(&self, key: &str, origin: &Origin, sentence: String) {
+    pub(crate) fn problem(&self, key: &str, origin: &Origin, sentence: String) {
         // A flag names itself.
         let sentence = match origin {
             Origin::Flag(_) => sentence,
@@ -119,7 +119,7 @@ impl<'d> Table<'d> {
     }
 
     /// A required key that is not there.
-    pub(super) fn missing(&self, key: &str, sentence: &str) {
+    pub(crate) fn missing(&self, key: &str, sentence: &str) {
         let label = self.label(key);
         let label = if matches!(self.origin, Origin::Flag(_)) {
             key.to_owned()
@@ -135,7 +135,7 @@ impl<'d> Table<'d> {
     }
 
     /// The value as `read` understands it; `None` if it is not there, or wrong, which is gathered.
-    pub(super) fn get<T>(
+    pub(crate) fn get<T>(
         &self,
         key: &'static str,
         read: impl FnOnce(&Node) -> Result<T, String>,
@@ -151,12 +151,12 @@ impl<'d> Table<'d> {
     }
 
     /// The value itself.
-    pub(super) fn node(&self, key: &'static str) -> Option<&'d Node> {
+    pub(crate) fn node(&self, key: &'static str) -> Option<&'d Node> {
         self.entry(key).map(|entry| &entry.node)
     }
 
     /// A list, each element as `read` understands it; what is wrong with one has its own line.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &self,
         key: &'static str,
         read: impl Fn(&Node) -> Result<T, String>,
@@ -184,7 +184,7 @@ impl<'d> Table<'d> {
     }
 
     /// A list of words that are read from text, each once.
-    pub(super) fn words<T: PartialEq>(
+    pub(crate) fn words<T: PartialEq>(
         &self,
         key: &'static str,
         read: impl Fn(&str) -> Result<T, String>,
@@ -203,15 +203,15 @@ impl<'d> Table<'d> {
         values
     }
 
-    pub(super) fn texts(&self, key: &'static str) -> Vec<String> {
+    pub(crate) fn texts(&self, key: &'static str) -> Vec<String> {
         self.list(key, |node| text(node).map(str::to_owned))
     }
 
-    pub(super) fn text(&self, key: &'static str) -> Option<String> {
+    pub(crate) fn text(&self, key: &'static str) -> Option<String> {
         self.get(key, |node| text(node).map(str::to_owned))
     }
 
-    pub(super) fn flag(&self, key: &'static str) -> bool {
+    pub(crate) fn flag(&self, key: &'static str) -> bool {
         self.get(key, |node| match node.value {
             Value::Boolean(value) => Ok(value),
             ref other => Err(format!("it must be true or false, not {}", other.kind())),
@@ -219,20 +219,20 @@ impl<'d> Table<'d> {
         .unwrap_or_default()
     }
 
-    pub(super) fn word<T: Words>(&self, key: &'static str) -> Option<T> {
+    pub(crate) fn word<T: Words>(&self, key: &'static str) -> Option<T> {
         self.get(key, |node| T::of_word(text(node)?))
     }
 
-    pub(super) fn parsed<T: FromStr<Err = String>>(&self, key: &'static str) -> Option<T> {
+    pub(crate) fn parsed<T: FromStr<Err = String>>(&self, key: &'static str) -> Option<T> {
         self.get(key, |node| text(node)?.parse())
     }
 
-    pub(super) fn integer(&self, key: &'static str, from: u64, to: u64) -> Option<u64> {
+    pub(crate) fn integer(&self, key: &'static str, from: u64, to: u64) -> Option<u64> {
         self.get(key, |node| integer(node, from, to))
     }
 
     /// A number; ends of the range included where `closed`.
-    pub(super) fn number(
+    pub(crate) fn number(
         &self,
         key: &'static str,
         from: f64,
@@ -243,7 +243,7 @@ impl<'d> Table<'d> {
     }
 
     /// Says which keys nobody asked for.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         let asked = self.asked.borrow();
         for entry in self.entries {
             if asked.contains(&entry.key.as_str()) {
@@ -271,7 +271,7 @@ impl<'d> Table<'d> {
 }
 
 /// A text that is not empty.
-pub(super) fn text(node: &Node) -> Result<&str, String> {
+pub(crate) fn text(node: &Node) -> Result<&str, String> {
     match &node.value {
         Value::Text(text) if text.contains('\0') => {
             Err("it contains a zero byte, which no program can be given".to_owned())
@@ -281,7 +281,7 @@ pub(super) fn text(node: &Node) -> Result<&str, String> {
     }
 }
 
-pub(super) fn integer(node: &Node, from: u64, to: u64) -> Result<u64, String> {
+pub(crate) fn integer(node: &Node, from: u64, to: u64) -> Result<u64, String> {
     let range = || match to {
         u64::MAX => format!("of at least {from}"),
         _ => format!("from {from} to {to}"),

@@ -33,13 +33,16 @@ impl Cpu {
         let now = self.now();
         let value = self.bus.port_in(now, port, size);
         self.note_devices();
-        value
+        let value = self.through_broken(false, port.into(), size, value.into(), false);
+        value.map_or(u32::MAX, |value| value as u32)
     }
 
     pub(crate) fn port_out(&mut self, port: u16, size: u8, value: u32) {
         self.block_limit = 0;
         let now = self.now();
-        self.bus.port_out(now, port, size, value);
+        if let Some(value) = self.through_broken(false, port.into(), size, value.into(), true) {
+            self.bus.port_out(now, port, size, value as u32);
+        }
         self.note_devices();
     }
 }

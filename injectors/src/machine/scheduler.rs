@@ -1,0 +1,735 @@
+//! Waits for the moments of faults and lets them happen: the front end between what was asked for and the machine.
+
+use std::collections::VecDeque;
+
+use crate::bits::Bits;
+use crate::fault::Duration;
+use crate::machine::fault::{
+    AccessKind, CheckKind, Family, MachineFault, Moment, Place, What, When,
+};
+use crate::machine::geometry::Geometry;
+use crate::machine::inject::{self, Context, Destination, Done};
+use crate::machine::log::{Entry, Log};
+use crate::machine::process::Processes;
+use crate::machine::symbols::Symbols;
+use crate::machine::target::{Event, Target, Watch, Wishes};
+use crate::resolve::draw::Draw;
+
+/// How often, in instructions, it is looked whether the wanted process runs now.
+const POLL: u64 = 256;
+/// A read of any of so many bytes around an address meets its hardware error: a cache line.
+const LINE: u64 = 64;
+
+/// Gives faults one after the other, in the order of their times.
+pub trait Source: std::fmt::Debug {
+    /// The next ones, all with the same virtual time as their moment; none when there are no more.
+    fn next(&mut self) -> Option<Vec<MachineFault>>;
+}
+
+/// Where a fault stands.
+#[derive(Debug)]
+enum State {
+    /// Its moment has not come; so many occurrences are still to be passed over.
+    Waiting {
+        left: u64,
+        /// It waits for accesses, and they are watched.
+        watched: bool,
+    },
+    /// Its moment has come, but another process runs, or in another mode.
+    Wanted { look_at: u64 },
+    /// The instruction that writes the register has begun.
+    Writing { until: u64, to: Destination },
+    /// The next read of the line raises it.
+    Poisoned,
+    /// It lasts, since an instruction; memory is stuck now or not.
+    Lasting {
+        since: u64,
+        stuck: Vec<(u64, u8, u8)>,
+        on: bool,
+    },
+    /// It is over.
+    Over,
+}
+
+/// One fault.
+#[derive(Debug)]
+struct Item {
+    fault: MachineFault,
+    state: State,
+    draw: Draw,
+    /// The source that gives its next faults when the moment of this one has come.
+    then: Option<usize>,
+}
+
+/// All faults of a run.
+#[derive(Debug)]
+pub struct Scheduler {
+    items: Vec<Item>,
+    sources: Vec<Box<dyn Source>>,
+    symbols: Symbols,
+    geometry: Geometry,
+    processes: Option<Processes>,
+    seed: u64,
+    log: Log,
+    wishes: Option<Wishes>,
+    /// Faults that sources gave and that were not looked at yet.
+    fresh: VecDeque<usize>,
+}
+
+fn waiting(moment: &Moment) -> State {
+    let left = match &moment.when {
+        When::Execution { count, .. } | When::Access { count, .. } | When::Call { count, .. } => {
+            count - 1
+        }
+        When::Instruction(_) | When::Time(_) => 0,
+    };
+    State::Waiting {
+        left,
+        watched: false,
+    }
+}
+
+impl Scheduler {
+    /// Nothing yet. `seed` is what faults without a seed of their own draw from.
+    #[must_use]
+    pub fn new(symbols: Symbols, geometry: Geometry, seed: u64, log: Log) -> Self {
+        Scheduler {
+            items: Vec::new(),
+            sources: Vec::new(),
+            symbols,
+            geometry,
+            processes: None,
+            seed,
+            log,
+            wishes: None,
+            fresh: VecDeque::new(),
+        }
+    }
+
+    /// Adds a fault.
+    ///
+    /// # Errors
+    /// When it names a symbol that is not known, or a process and there are no symbols to find it by: a sentence.
+    pub fn add(&mut self, fault: MachineFault) -> Result<(), String> {
+        self.check(&fault)
+            .map_err(|message| format!("fault '{fault}': {message}"))?;
+        let number = self.items.len() as u64;
+        let seed = fault.seed.unwrap_or(self.seed.wrapping_add(number));
+        self.items.push(Item {
+            state: waiting(&fault.moment),
+            draw: Draw::new(seed),
+            fault,
+            then: None,
+        });
+        self.fresh.push_back(self.items.len() - 1);
+        self.wishes = None;
+        Ok(())
+    }
+
+    fn check(&mut self, fault: &MachineFault) -> Result<(), String> {
+        let place = match &fault.what {
+            What::Memory(place)
+            | What::Array(_, place)
+            | What::Translation(place)
+            | What::PageEntry(_, place) => Some(place),
+            What::Check(check) => Some(&check.place),
+            What::Register(_)
+            | What::Result(_)
+            | What::Skip
+            | What::Disk(_)
+            | What::Device(_)
+            | What::Interrupt(_)
+            | What::PowerCut => None,
+        };
+        let moment = match &fault.moment.when {
+            When::Execution { place, .. } | When::Access { place, .. } => Some(place),
+            _ => None,
+        };
+        for place in [place, moment].into_iter().flatten() {
+            if let Place::Virtual(place) = place {
+                inject::linear(place, &self.symbols)?;
+            }
+        }
+        if fault.moment.restriction.process.is_some() && self.processes.is_none() {
+            self.processes = Some(Processes::new(&self.symbols)?);
+        }
+        Ok(())
+    }
+
+    /// Adds a source of faults.
+    ///
+    /// # Errors
+    /// When its first fault can't be added: a sentence.
+    pub fn add_source(&mut self, source: Box<dyn Source>) -> Result<(), String> {
+        self.sources.push(source);
+        self.draw_from(self.sources.len() - 1)
+    }
+
+    fn draw_from(&mut self, source: usize) -> Result<(), String> {
+        if let Some(faults) = self.sources[source].next() {
+            for (number, fault) in faults.into_iter().enumerate() {
+                self.add(fault)?;
+                if number == 0
+                    && let Some(item) = self.items.last_mut()
+                {
+                    item.then = Some(source);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was done so far.
+    pub fn log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// Faults whose moment has not come: they had no effect.
+    pub fn not_reached(&self) -> impl Iterator<Item = &MachineFault> {
+        self.items
+            .iter()
+            .filter(|item| matches!(item.state, State::Waiting { .. } | State::Wanted { .. }))
+            .map(|item| &item.fault)
+    }
+
+    /// Runs the machine, with its faults, until it ends or so many instructions have retired in all.
+    pub fn run(&mut self, target: &mut dyn Target, limit: u64) -> Event {
+        loop {
+            self.settle(target);
+            self.tell(target);
+            let until = self.next_instruction(target.retired()).min(limit);
+            match target.run(until) {
+                Event::Ended => return Event::Ended,
+                Event::Limit if target.retired() >= limit => return Event::Limit,
+                Event::Limit | Event::Time => {
+                    // An alarm rings once.
+                    self.wishes = None;
+                }
+                event => self.happened(event, target),
+            }
+        }
+    }
+
+    /// Tells the machine what it should report, if that has changed.
+    fn tell(&mut self, target: &mut dyn Target) {
+        let wishes = self.wanted();
+        if self.wishes.as_ref() != Some(&wishes) {
+            target.report(&wishes);
+            self.wishes = Some(wishes);
+        }
+    }
+
+    /// What the machine should report now.
+    fn wanted(&self) -> Wishes {
+        let mut wishes = Wishes::default();
+        for item in &self.items {
+            let State::Waiting { watched, .. } = item.state else {
+                continue;
+            };
+            match &item.fault.moment.when {
+                When::Instruction(_) => {}
+                When::Time(time) => {
+                    let at = time.as_nanos().min(u128::from(u64::MAX)) as u64;
+                    wishes.time = Some(wishes.time.map_or(at, |other| other.min(at)));
+                }
+                When::Execution { place, .. } => {
+                    if let Place::Virtual(place) = place
+                        && let Ok(address) = inject::linear(place, &self.symbols)
+                    {
+                        wishes.breakpoints.push(address);
+                    }
+                }
+                When::Access { .. } => wishes.address_spaces |= !watched,
+                When::Call { .. } => wishes.system_calls = true,
+            }
+        }
+        wishes.breakpoints.sort_unstable();
+        wishes.breakpoints.dedup();
+        wishes
+    }
+
+    /// The next instruction before which something is to be done.
+    fn next_instruction(&self, now: u64) -> u64 {
+        let at = |item: &Item| match &item.state {
+            State::Waiting { .. } => match item.fault.moment.when {
+                When::Instruction(index) => index,
+                _ => u64::MAX,
+            },
+            State::Wanted { look_at } => *look_at,
+            State::Writing { until, .. } => *until,
+            State::Lasting { since, .. } => next_change(&item.fault, *since, now),
+            State::Poisoned | State::Over => u64::MAX,
+        };
+        self.items
+            .iter()
+            .map(at)
+            .min()
+            .unwrap_or(u64::MAX)
+            .max(now + 1)
+    }
+
+    /// Does what is due now.
+    fn settle(&mut self, target: &mut dyn Target) {
+        while let Some(number) = self.fresh.pop_front() {
+            self.try_watch(number, target);
+        }
+        let (retired, now) = (target.retired(), target.now());
+        for number in 0..self.items.len() {
+            let item = &self.items[number];
+            let due = match &item.state {
+                State::Waiting { .. } => match item.fault.moment.when {
+                    When::Instruction(index) => index <= retired,
+                    When::Time(time) => time.as_nanos() <= u128::from(now),
+                    _ => false,
+                },
+                State::Wanted { look_at } => *look_at <= retired,
+                State::Writing { until, .. } => *until <= retired,
+                State::Lasting { .. } => true,
+                State::Poisoned | State::Over => false,
+            };
+            if due {
+                self.come(number, target);
+            }
+        }
+    }
+
+    /// Something that faults wait for has happened.
+    fn happened(&mut self, event: Event, target: &mut dyn Target) {
+        for number in 0..self.items.len() {
+            if matches!(event, Event::AddressSpace | Event::SystemCall) {
+                self.try_watch(number, target);
+            }
+            let item = &self.items[number];
+            let meant = match (&item.state, event) {
+                (State::Poisoned, Event::Access { number: of, .. }) => of == number as u32,
+                (State::Waiting { .. }, event) => self.is_meant(&item.fault, number, event, target),
+                _ => false,
+            };
+            if meant && self.allowed(number, target) && self.counted(number) {
+                self.come(number, target);
+            }
+        }
+    }
+
+    /// Whether an event is an occurrence of what a fault waits for.
+    fn is_meant(
+        &self,
+        fault: &MachineFault,
+        number: usize,
+        event: Event,
+        target: &mut dyn Target,
+    ) -> bool {
+        match (&fault.moment.when, event) {
+            (When::Access { .. }, Event::Access { number: of, .. }) => of == number as u32,
+            (When::Execution { place, .. }, Event::Execution(address)) => match place {
+                Place::Virtual(place) => inject::linear(place, &self.symbols) == Ok(address),
+                Place::Physical(_) => false,
+            },
+            (When::Call { number, .. }, Event::SystemCall) => {
+                target.register(Family::General(0)).map(Bits::low) == Some(*number)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the right process runs, in the right mode.
+    fn allowed(&mut self, number: usize, target: &mut dyn Target) -> bool {
+        let restriction = &self.items[number].fault.moment.restriction;
+        if restriction
+            .user
+            .is_some_and(|user| user != target.user_mode())
+        {
+            return false;
+        }
+        match (&restriction.process, &mut self.processes) {
+            (Some(wanted), Some(processes)) => processes.current(target).as_ref() == Some(wanted),
+            _ => true,
+        }
+    }
+
+    /// Counts an occurrence; true for the one that is meant.
+    fn counted(&mut self, number: usize) -> bool {
+        match &mut self.items[number].state {
+            State::Waiting { left: 0, .. } | State::Poisoned => true,
+            State::Waiting { left, .. } => {
+                *left -= 1;
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Watches what a fault waits for to be accessed, once it can be found.
+    fn try_watch(&mut self, number: usize, target: &mut dyn Target) {
+        let State::Waiting {
+            watched: false,
+            left,
+        } = self.items[number].state
+        else {
+            return;
+        };
+        let When::Access {
+            kind, place, bytes, ..
+        } = self.items[number].fault.moment.when.clone()
+        else {
+            return;
+        };
+        if !self.allowed_process(number, target) {
+            return;
+        }
+        if let Ok(physical) = inject::physical(&place, 0, target, &self.symbols) {
+            target.watch(&Watch {
+                number: number as u32,
+                physical,
+                length: bytes.into(),
+                reads: kind != AccessKind::Write,
+                writes: kind != AccessKind::Read,
+            });
+            let watched = true;
+            self.items[number].state = State::Waiting { left, watched };
+        }
+    }
+
+    fn allowed_process(&mut self, number: usize, target: &mut dyn Target) -> bool {
+        match (
+            &self.items[number].fault.moment.restriction.process,
+            &mut self.processes,
+        ) {
+            (Some(wanted), Some(processes)) => processes.current(target).as_ref() == Some(wanted),
+            _ => true,
+        }
+    }
+
+    /// The time of a fault has come: it goes from one state into the next.
+    fn come(&mut self, number: usize, target: &mut dyn Target) {
+        let state = std::mem::replace(&mut self.items[number].state, State::Over);
+        let next = match state {
+            State::Waiting { watched, .. } => {
+                if watched {
+                    target.unwatch(number as u32);
+                }
+                if let Some(source) = self.items[number].then.take() {
+                    // What a source gives was checked when its model was read; if it fails all the same, it gives no more.
+                    let _ = self.draw_from(source);
+                }
+                self.begin_or_wait(number, target)
+            }
+            State::Wanted { .. } => self.begin_or_wait(number, target),
+            State::Writing { until, to } => self.write(number, until, to, target),
+            State::Poisoned => self.read_poison(number, target),
+            State::Lasting { since, stuck, on } => self.last(number, (since, stuck, on), target),
+            State::Over => State::Over,
+        };
+        self.items[number].state = next;
+        self.wishes = None;
+    }
+
+    fn begin_or_wait(&mut self, number: usize, target: &mut dyn Target) -> State {
+        if !self.allowed(number, target) {
+            return State::Wanted {
+                look_at: target.retired() + POLL,
+            };
+        }
+        self.begin(number, target)
+    }
+
+    /// The fault happens.
+    fn begin(&mut self, number: usize, target: &mut dyn Target) -> State {
+        let fault = self.items[number].fault.clone();
+        let retired = target.retired();
+        if matches!(fault.what, What::Translation(_)) {
+            // Before, because a machine that is told of other breakpoints empties its TLB.
+            self.tell(target);
+        }
+        let result = match &fault.what {
+            What::PowerCut => {
+                target.cut_power();
+                Ok(Done {
+                    result: "injected".to_owned(),
+                    ..Done::default()
+                })
+            }
+            What::Check(check) if check.kind == CheckKind::Read => {
+                return self.poison(number, target);
+            }
+            What::Check(check) => inject::machine_check(check, target, &self.symbols),
+            What::Disk(disk) => {
+                let bit = self.items[number].draw.address(4096) as u16;
+                let result = target.disk(disk, times(fault.duration), bit);
+                let result = result.map(|()| Done {
+                    place: format!("{} {}-{}", disk.disk, disk.first, disk.last),
+                    result: "armed".to_owned(),
+                    ..Done::default()
+                });
+                self.note(&fault, result, target);
+                return State::Over;
+            }
+            What::Device(registers) => {
+                target.device(registers, fault.change.as_ref(), times(fault.duration));
+                self.armed(&fault, target);
+                return State::Over;
+            }
+            What::Interrupt(interrupt) => {
+                target.interrupt(interrupt, times(fault.duration));
+                self.armed(&fault, target);
+                return State::Over;
+            }
+            What::Skip => {
+                self.skip(&fault, target);
+                return State::Over;
+            }
+            What::Result(wanted) => match inject::destination(*wanted, target) {
+                Ok(to) => {
+                    return State::Writing {
+                        until: retired + 1,
+                        to,
+                    };
+                }
+                Err(message) => Err(message),
+            },
+            _ => self.change(number, &fault.what, target),
+        };
+        let failed = result.is_err();
+        self.note(&fault, result, target);
+        if failed || fault.duration == Duration::Transient {
+            return State::Over;
+        }
+        let stuck = self.stuck(number, target);
+        for &(at, mask, value) in &stuck {
+            target.stick(at, mask, value);
+        }
+        State::Lasting {
+            since: retired,
+            stuck,
+            on: true,
+        }
+    }
+
+    fn armed(&mut self, fault: &MachineFault, target: &mut dyn Target) {
+        let done = Done {
+            place: fault.what.to_string(),
+            result: "armed".to_owned(),
+            ..Done::default()
+        };
+        self.note(fault, Ok(done), target);
+    }
+
+    /// Skips one instruction after the other.
+    fn skip(&mut self, fault: &MachineFault, target: &mut dyn Target) {
+        let count = match fault.duration {
+            Duration::Instructions(count) => count,
+            _ => 1,
+        };
+        for _ in 0..count {
+            let result = inject::skip(target);
+            let failed = result.is_err();
+            self.note(fault, result, target);
+            if failed {
+                break;
+            }
+        }
+    }
+
+    fn change(
+        &mut self,
+        number: usize,
+        what: &What,
+        target: &mut dyn Target,
+    ) -> Result<Done, String> {
+        let item = &mut self.items[number];
+        let change = item
+            .fault
+            .change
+            .ok_or_else(|| "it says no change".to_owned())?;
+        let mut context = Context {
+            symbols: &self.symbols,
+            geometry: self.geometry,
+            draw: &mut item.draw,
+        };
+        inject::change(what, &change, target, &mut context)
+    }
+
+    fn stuck(&mut self, number: usize, target: &mut dyn Target) -> Vec<(u64, u8, u8)> {
+        let item = &mut self.items[number];
+        let Some(change) = item.fault.change else {
+            return Vec::new();
+        };
+        let mut context = Context {
+            symbols: &self.symbols,
+            geometry: self.geometry,
+            draw: &mut item.draw,
+        };
+        inject::stuck_bytes(&item.fault.what, &change, target, &mut context).unwrap_or_default()
+    }
+
+    /// From now on reads of the line raise the error.
+    fn poison(&mut self, number: usize, target: &mut dyn Target) -> State {
+        let fault = self.items[number].fault.clone();
+        let What::Check(check) = &fault.what else {
+            return State::Over;
+        };
+        match inject::physical(&check.place, 0, target, &self.symbols) {
+            Ok(physical) => {
+                target.watch(&Watch {
+                    number: number as u32,
+                    physical: physical & !(LINE - 1),
+                    length: LINE,
+                    reads: true,
+                    writes: false,
+                });
+                let done = Done {
+                    place: format!("phys={physical:#x}"),
+                    result: "armed: raised when it is read".to_owned(),
+                    ..Done::default()
+                };
+                // From here on the place is where it was found, whoever reads it.
+                if let What::Check(check) = &mut self.items[number].fault.what {
+                    check.place = Place::Physical(physical);
+                }
+                self.items[number].fault.moment.restriction = Default::default();
+                self.note(&fault, Ok(done), target);
+                State::Poisoned
+            }
+            Err(message) => {
+                self.note(&fault, Err(message), target);
+                State::Over
+            }
+        }
+    }
+
+    fn read_poison(&mut self, number: usize, target: &mut dyn Target) -> State {
+        let fault = self.items[number].fault.clone();
+        let What::Check(check) = &fault.what else {
+            return State::Over;
+        };
+        let result = inject::machine_check(check, target, &self.symbols);
+        self.note(&fault, result, target);
+        if fault.duration == Duration::Permanent {
+            return State::Poisoned;
+        }
+        target.unwatch(number as u32);
+        State::Over
+    }
+
+    /// The instruction that writes the register should be over.
+    fn write(
+        &mut self,
+        number: usize,
+        until: u64,
+        to: Destination,
+        target: &mut dyn Target,
+    ) -> State {
+        let fault = self.items[number].fault.clone();
+        let rip = target.register(Family::InstructionPointer).map(Bits::low);
+        let result = match to.next {
+            Some(next) if rip != Some(next) => {
+                Err("the instruction did not complete: it raised an exception".to_owned())
+            }
+            _ => self.change(number, &What::Result(Some(to.register)), target),
+        };
+        self.note(&fault, result, target);
+        let Duration::Instructions(count) = fault.duration else {
+            return State::Over;
+        };
+        let first = match fault.moment.when {
+            When::Instruction(index) => index,
+            _ => until - 1,
+        };
+        if until - first >= count {
+            return State::Over;
+        }
+        match inject::destination(None, target) {
+            Ok(to) => State::Writing {
+                until: until + 1,
+                to,
+            },
+            Err(_) => State::Wanted { look_at: until + 1 },
+        }
+    }
+
+    /// A fault that lasts is enforced, ends, or pauses.
+    fn last(
+        &mut self,
+        number: usize,
+        (since, stuck, on): (u64, Vec<(u64, u8, u8)>, bool),
+        target: &mut dyn Target,
+    ) -> State {
+        let fault = self.items[number].fault.clone();
+        let passed = target.retired() - since;
+        let over = fault.duration.over(passed);
+        let active = !over && fault.duration.active(passed);
+        if active != on {
+            for &(at, mask, value) in &stuck {
+                target.stick(at, if active { mask } else { 0 }, value);
+            }
+        }
+        if active && passed > 0 && matches!(fault.what, What::Register(_)) {
+            // Enforced: that it was done once is in the log.
+            let _ = self.change(number, &fault.what, target);
+        }
+        if over {
+            return State::Over;
+        }
+        State::Lasting {
+            since,
+            stuck,
+            on: active,
+        }
+    }
+
+    fn note(
+        &mut self,
+        fault: &MachineFault,
+        result: Result<Done, String>,
+        target: &mut dyn Target,
+    ) {
+        let done = result.unwrap_or_else(|message| Done {
+            result: format!("not injected: {message}"),
+            ..Done::default()
+        });
+        let hexadecimal = |value: Option<Bits>| format!("{:#x}", value.map_or(0, Bits::low));
+        self.log.add(Entry {
+            fault: fault.to_string(),
+            instruction: target.retired(),
+            time_ns: target.now(),
+            rip: hexadecimal(target.register(Family::InstructionPointer)),
+            cr3: hexadecimal(target.register(Family::Control(3))),
+            place: done.place,
+            before: done.before,
+            after: done.after,
+            result: done.result,
+        });
+    }
+}
+
+/// For how many accesses a disk fails; none is for ever.
+fn times(duration: Duration) -> Option<u64> {
+    match duration {
+        Duration::Transient => Some(1),
+        Duration::Instructions(count) => Some(count),
+        Duration::Intermittent { .. } | Duration::Permanent => None,
+    }
+}
+
+/// When a fault that lasts next changes: registers at each instruction, memory when it begins or ends to be stuck.
+fn next_change(fault: &MachineFault, since: u64, now: u64) -> u64 {
+    let passed = now - since;
+    let edge = match fault.duration {
+        Duration::Transient | Duration::Permanent => u64::MAX,
+        Duration::Instructions(count) => since + count,
+        Duration::Intermittent { on, period } => {
+            let within = passed % period;
+            now + if within < on {
+                on - within
+            } else {
+                period - within
+            }
+        }
+    };
+    let enforced = matches!(fault.what, What::Register(_));
+    if enforced && fault.duration.active(passed) {
+        edge.min(now + 1)
+    } else {
+        edge
+    }
+}

@@ -1,0 +1,147 @@
+//! Faults of the machine: by hand, by a model, and the record of what was done.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use clap::Args;
+use fits_injectors::machine::geometry::Geometry;
+use fits_injectors::machine::log::Log;
+use fits_injectors::machine::model::Model;
+use fits_injectors::machine::symbols::Symbols;
+use fits_injectors::machine::{Event, MachineFault, Scheduler};
+use fits_sysemu::board::hardware::Hardware;
+use fits_sysemu::cpu::Stop;
+use fits_sysemu::devices::faulty::{Failures, Faulty};
+use fits_sysemu::devices::medium::Medium;
+use fits_sysemu::machine::Machine;
+
+use super::target::{FaultyDisk, SoftTarget};
+use crate::cli::CliError;
+
+/// The flags that make the machine unreliable.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Faults")]
+pub(crate) struct FaultFlags {
+    /// A fault, such as "reg:rax:3@1000000" or "mce:srao:phys=0x2961000@time=4.7"; may be given again
+    #[arg(long, value_name = "TEXT", value_parser = fault, conflicts_with = "qmp")]
+    fault: Vec<MachineFault>,
+    /// A file that says where and when errors happen, by rates and distributions
+    #[arg(long, value_name = "FILE", conflicts_with = "qmp", value_hint = clap::ValueHint::FilePath)]
+    model: Option<PathBuf>,
+    /// Write what was injected, when, and the values before and after: a line of JSON each
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    fault_log: Option<PathBuf>,
+    /// The kernel's symbols (System.map or /proc/kallsyms): for faults that name symbols or processes
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    symbols: Option<PathBuf>,
+    /// What faults without a seed of their own draw from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    fault_seed: u64,
+}
+
+fn fault(text: &str) -> Result<MachineFault, String> {
+    text.parse()
+        .map_err(|error: fits_injectors::fault::ParseError| error.to_string())
+}
+
+impl FaultFlags {
+    /// What carries the faults out; none where there are none.
+    pub(super) fn faults(&self) -> Result<Option<Faults>, CliError> {
+        if self.fault.is_empty() && self.model.is_none() {
+            return match &self.fault_log {
+                Some(_) => Err(CliError::Usage(
+                    "--fault-log without --fault or --model: there is nothing to be logged".into(),
+                )),
+                None => Ok(None),
+            };
+        }
+        let symbols = match &self.symbols {
+            Some(path) => Symbols::read(path).map_err(CliError::Usage)?,
+            None => Symbols::default(),
+        };
+        let model = match &self.model {
+            Some(path) => Some(Model::read(path)?),
+            None => None,
+        };
+        let out = match &self.fault_log {
+            Some(path) => {
+                let file = File::create(path).map_err(CliError::file("create", path))?;
+                Some(Box::new(file) as Box<dyn std::io::Write>)
+            }
+            None => None,
+        };
+        let geometry = model.as_ref().map_or(Geometry::default(), Model::geometry);
+        let mut scheduler = Scheduler::new(symbols, geometry, self.fault_seed, Log::new(out));
+        for fault in &self.fault {
+            scheduler.add(fault.clone()).map_err(CliError::Usage)?;
+        }
+        if let Some(model) = model {
+            for source in model.sources() {
+                scheduler.add_source(source).map_err(CliError::Usage)?;
+            }
+        }
+        Ok(Some(Faults {
+            scheduler,
+            disks: Vec::new(),
+        }))
+    }
+
+    /// Says at the end which faults had no effect because their moment never came.
+    pub(super) fn conclude(&self, faults: &mut Faults) -> Result<(), CliError> {
+        let scheduler = &mut faults.scheduler;
+        let mut missed: Vec<String> = scheduler
+            .not_reached()
+            .filter(|fault| self.fault.contains(fault))
+            .map(ToString::to_string)
+            .collect();
+        missed.sort();
+        for fault in missed {
+            eprintln!("fits: the moment of fault '{fault}' was not reached");
+        }
+        match (scheduler.log().take_failure(), &self.fault_log) {
+            (Some(error), Some(path)) => Err(CliError::file("write", path)(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The faults of a run, and what they reach beside the machine itself.
+pub(super) struct Faults {
+    scheduler: Scheduler,
+    disks: Vec<FaultyDisk>,
+}
+
+impl Faults {
+    /// Puts what can fail in front of the disks.
+    pub(super) fn stand_before(&mut self, hardware: &mut Hardware) {
+        for (letter, place) in ('a'..='d').zip(&mut hardware.ide) {
+            if let Some(medium) = place.take() {
+                *place = Some(self.faulty(format!("hd{letter}"), medium));
+            }
+        }
+        let disks = std::mem::take(&mut hardware.virtio_disks);
+        for (letter, medium) in ('a'..='z').zip(disks) {
+            let medium = self.faulty(format!("vd{letter}"), medium);
+            hardware.virtio_disks.push(medium);
+        }
+    }
+
+    fn faulty(&mut self, name: String, medium: Box<dyn Medium>) -> Box<dyn Medium> {
+        let failures = Failures::default();
+        self.disks.push(FaultyDisk {
+            name,
+            sectors: medium.sectors(),
+            failures: failures.clone(),
+        });
+        Box::new(Faulty::new(medium, failures))
+    }
+
+    /// Runs the machine until so many instructions have retired in all, or it stops.
+    pub(super) fn run(&mut self, machine: &mut Machine, limit: u64) -> Stop {
+        let mut target = SoftTarget::new(machine, &self.disks);
+        match self.scheduler.run(&mut target, limit) {
+            Event::Ended => target.ended(),
+            _ => Stop::Limit,
+        }
+    }
+}
