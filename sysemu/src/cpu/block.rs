@@ -34,7 +34,7 @@ const NEVER: u32 = u32::MAX;
 
 /// Instructions of a block, at most.
 pub(crate) const LONGEST: usize = 64;
-/// Found by measuring boots: see docs/design/translated-stage.md.
+/// How often a block is interpreted before it is translated.
 const THRESHOLD: u32 = 16;
 const QUICK: usize = 1 << 15;
 const NONE: u32 = u32::MAX;
