@@ -10,6 +10,8 @@ pub mod boot;
 pub mod bus;
 pub mod cpu;
 pub mod devices;
+pub mod engine;
+pub mod kvm;
 pub mod machine;
 pub mod memory;
 pub mod qmp;

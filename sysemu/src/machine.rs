@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::board::hardware::Hardware;
 use crate::board::pc::Pc;
-use crate::boot::linux::{Boot, BootError, prepare};
+use crate::boot::{Boot, BootError, Start, prepare};
 use crate::cpu::{Processor, Stop};
 use crate::memory::Ram;
 use crate::snapshot::{self, Description, Loader, Records, Snapshot, SnapshotError};
@@ -187,14 +187,15 @@ impl Machine {
         self.processor.cpu.now()
     }
 
-    /// A hash of all memory (FNV-1a over 64-bit words).
+    /// A hash of all memory.
     #[must_use]
     pub fn memory_hash(&self) -> u64 {
-        const PRIME: u64 = 0x0100_0000_01b3;
-        let ram = &self.processor.cpu.ram;
-        (0..ram.bytes() / 8).fold(0xcbf2_9ce4_8422_2325, |hash, word| {
-            (hash ^ ram.read::<u64>(8 * word)).wrapping_mul(PRIME)
-        })
+        self.processor.cpu.ram.hash()
+    }
+
+    /// Puts the processor where a boot protocol wants it.
+    pub fn begin(&mut self, start: &Start) {
+        start.enter(&mut self.processor);
     }
 
     /// The processor's state, to be looked at.

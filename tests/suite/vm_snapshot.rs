@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use fits_sysemu::board::console::{Console, Input};
-use fits_sysemu::boot::linux::Boot;
+use fits_sysemu::boot::Boot;
 use fits_sysemu::cpu::{CpuState, Stop};
 use fits_sysemu::machine::Machine;
 use fits_sysemu::snapshot::{Records, file};
@@ -47,6 +47,7 @@ fn boot(guests: &Guests, printed: &Printed) -> Machine {
         kernel: guests.kernel(Flavour::Cloud),
         initrd: Some(guests.small_initrd()),
         command_line: LINE.into(),
+        ..Boot::default()
     };
     let console = printed.console(Input::Fixed(TYPED.into()));
     Machine::boot(MEMORY, console, &boot).expect("the kernel is booted")

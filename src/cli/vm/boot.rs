@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use fits_sysemu::boot::linux::{Boot, BootError};
+use clap::{Args, ValueEnum};
+use fits_sysemu::boot::{Boot, BootError, Entry, Module};
 
 use crate::cli::CliError;
 
@@ -11,12 +11,18 @@ use crate::cli::CliError;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What is booted")]
 pub(crate) struct BootFlags {
-    /// The kernel: a bzImage (vmlinuz) or an ELF file (vmlinux)
+    /// The kernel: a bzImage (vmlinuz), an ELF file (vmlinux), or a multiboot kernel
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, required_unless_present = "restore")]
     kernel: Option<PathBuf>,
     /// The initial RAM disk
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     initrd: Option<PathBuf>,
+    /// A module of a multiboot kernel, with its command line after a comma; can be given several times
+    #[arg(long = "module", value_name = "FILE[,TEXT]")]
+    modules: Vec<String>,
+    /// Where the kernel is entered
+    #[arg(long, value_enum, default_value_t)]
+    entry: EntryName,
     /// The kernel's command line
     #[arg(long, value_name = "TEXT", default_value = "console=ttyS0")]
     append: String,
@@ -25,12 +31,54 @@ pub(crate) struct BootFlags {
     pub(super) memory: u64,
 }
 
+/// Names of entries.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum EntryName {
+    /// The fastest that the file has
+    #[default]
+    Auto,
+    /// The 64-bit entry of a bzImage: the kernel unpacks itself
+    Bzimage,
+    /// The 64-bit entry of the kernel itself; one in a bzImage is unpacked by the host
+    Kernel,
+    /// The 32-bit entry of the kernel's PVH note
+    Pvh,
+    /// Multiboot 1
+    Multiboot,
+}
+
+impl From<EntryName> for Entry {
+    fn from(name: EntryName) -> Self {
+        match name {
+            EntryName::Auto => Entry::Auto,
+            EntryName::Bzimage => Entry::Bzimage,
+            EntryName::Kernel => Entry::Kernel,
+            EntryName::Pvh => Entry::Pvh,
+            EntryName::Multiboot => Entry::Multiboot,
+        }
+    }
+}
+
+fn module(argument: &str) -> Module {
+    let (file, text) = argument.split_once(',').unwrap_or((argument, ""));
+    Module {
+        file: file.into(),
+        text: text.to_owned(),
+    }
+}
+
 impl BootFlags {
     pub(super) fn boot(&self) -> Boot {
         Boot {
             kernel: self.kernel.clone().unwrap_or_default(),
             initrd: self.initrd.clone(),
             command_line: self.append.clone(),
+            entry: self.entry.into(),
+            modules: self
+                .modules
+                .iter()
+                .map(|argument| module(argument))
+                .collect(),
         }
     }
 }

@@ -18,6 +18,11 @@ pub(crate) struct DeviceFlags {
 }
 
 impl DeviceFlags {
+    /// Whether there are any.
+    pub(super) fn asked(&self) -> bool {
+        !self.device.is_empty()
+    }
+
     /// Connects to all of them and switches them on.
     pub(super) fn attach(&self, machine: &mut Machine) -> Result<(), CliError> {
         for place in &self.device {

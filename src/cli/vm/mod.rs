@@ -1,11 +1,12 @@
 //! `fits vm`: a virtual machine in software, with its serial console on standard input and output.
 //!
-//! Each group of flags is a file here, with what it means: `boot`, `console`, `device`, `faults`, `hardware`, `limits`, `qmp`, `snapshot`. `files` are the commands for snapshots.
+//! Each group of flags is a file here, with what it means: `boot`, `engine`, `console`, `device`, `faults`, `hardware`, `limits`, `qmp`, `snapshot`. `files` are the commands for snapshots.
 //! `target` is the machine as faults see it, `terminal` is the raw terminal, `report` says how it ended.
 
 mod boot;
 mod console;
 mod device;
+mod engine;
 mod faults;
 mod files;
 mod hardware;
@@ -22,6 +23,8 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use fits_sysemu::board::console::Console;
 use fits_sysemu::cpu::{Stage, Stop};
+use fits_sysemu::engine::Engine;
+use fits_sysemu::kvm::KvmMachine;
 use fits_sysemu::machine::Machine;
 use fits_tracer::backend::Progress;
 
@@ -43,6 +46,8 @@ pub(crate) struct VmArgs {
     command: Option<VmCommand>,
     #[command(flatten)]
     boot: boot::BootFlags,
+    #[command(flatten)]
+    engine: engine::EngineFlags,
     #[command(flatten)]
     console: console::ConsoleFlags,
     #[command(flatten)]
@@ -91,8 +96,41 @@ enum VmCommand {
 pub(crate) fn run(args: &VmArgs) -> Result<u8, CliError> {
     match &args.command {
         Some(VmCommand::Snapshot(args)) => files::run(args),
+        None if args.engine.is_kvm() => run_on_kvm(args),
         None => run_machine(args),
     }
+}
+
+/// What the host's processor can do with the machine: run it to its end.
+fn run_on_kvm(args: &VmArgs) -> Result<u8, CliError> {
+    engine::refuse(&[
+        (
+            "--max-instructions",
+            args.limits.max_instructions != u64::MAX,
+        ),
+        ("--snapshot", args.snapshots.asked()),
+        ("--restore", args.snapshots.restores()),
+        ("--qmp", args.qmp.asked()),
+        ("--device", args.devices.asked()),
+        ("--fault and --model", args.faults.faults()?.is_some()),
+    ])?;
+    let output = console::Both::open(&args.console)?;
+    let failure = output.failure();
+    let asked = Arc::default();
+    let stopper = limits::Stopper::start(&args.limits, Arc::clone(&asked))?;
+    let console = Console::new(Box::new(output), console::input(&stopper));
+    let hardware = args.hardware.hardware(console)?;
+    let mut machine =
+        KvmMachine::boot(args.boot.memory, hardware, &args.boot.boot()).map_err(boot::refused)?;
+    machine.stop_when(asked);
+    let raw = terminal::Raw::start();
+    let stop = machine.run(u64::MAX);
+    drop(raw);
+    if args.summary {
+        eprintln!("fits: memory {:016x}", machine.memory_hash());
+    }
+    let status = report::report(&stop, &machine, &stopper);
+    failure.take().map_or(Ok(status), Err)
 }
 
 fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
@@ -136,7 +174,7 @@ fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
         eprintln!("fits: {retired} instructions, memory {hash:016x}");
     }
     let status = match stop {
-        Some(stop) => report::report(&stop, &mut machine, &stopper),
+        Some(stop) => report::report(&stop, &machine, &stopper),
         None => 0,
     };
     if let Some(faults) = &mut faults {
@@ -158,12 +196,8 @@ fn carry_on(
     limit: u64,
     taker: &mut snapshot::Taker,
 ) -> Result<Option<Stop>, CliError> {
-    let progress = Arc::new(Progress::default());
-    let _line = if std::io::stdout().is_terminal() {
-        ProgressLine::default()
-    } else {
-        ProgressLine::start(&progress)
-    };
+    let progress = Arc::default();
+    let _line = status_line(&progress);
     loop {
         let before = machine.retired();
         let slice = limit
@@ -183,4 +217,11 @@ fn carry_on(
             return Ok(Some(stop));
         }
     }
+}
+
+fn status_line(progress: &Arc<Progress>) -> ProgressLine {
+    if std::io::stdout().is_terminal() {
+        return ProgressLine::default();
+    }
+    ProgressLine::start(progress)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use fits_sysemu::boot::linux::Boot;
+use fits_sysemu::boot::Boot;
 use fits_sysemu::cpu::Stop;
 use fits_sysemu::machine::Machine;
 use fits_sysemu::qmp::{Address, Control, Ended, Level, Server, Trace};
@@ -40,6 +40,11 @@ fn level(text: &str) -> Result<Level, String> {
 }
 
 impl QmpFlags {
+    /// Whether there is to be a socket.
+    pub(super) fn asked(&self) -> bool {
+        self.qmp.is_some()
+    }
+
     /// Listens from now on, where that was asked for. `boot` is what a reset starts again; none where the machine goes on from a
     /// snapshot, which a reset then ends.
     pub(super) fn control(&self, boot: Option<Boot>) -> Result<Option<Control>, CliError> {

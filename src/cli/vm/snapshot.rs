@@ -42,6 +42,16 @@ pub(crate) struct SnapshotFlags {
 }
 
 impl SnapshotFlags {
+    /// Whether one is to be taken.
+    pub(super) fn asked(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
+    /// Whether the machine goes on from one.
+    pub(super) fn restores(&self) -> bool {
+        self.restore.is_some()
+    }
+
     /// The snapshot to go on from.
     pub(super) fn restored(&self) -> Result<Option<Snapshot>, SnapshotError> {
         self.restore.as_deref().map(file::read).transpose()

@@ -187,7 +187,7 @@ impl Pc {
         let mut pc = Pc {
             fpu_line: context.lines.connect(FPU_LINE),
             context,
-            lapic: Lapic::default(),
+            lapic: Lapic::after_firmware(),
             ioapic: IoApic::default(),
             pics: Pics::default(),
             attached: Vec::new(),

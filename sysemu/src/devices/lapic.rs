@@ -267,6 +267,16 @@ impl Lapic {
         }
     }
 
+    /// As firmware leaves it: enabled, and what the old controllers say is passed on.
+    #[must_use]
+    pub fn after_firmware() -> Self {
+        let mut chip = Lapic::default();
+        for (offset, value) in [(0xf0, 0x1ff), (0x350, 0x700), (0x360, 0x400)] {
+            chip.set_register(0, offset, value);
+        }
+        chip
+    }
+
     fn set_register(&mut self, now: u64, offset: u64, value: u32) {
         match offset & 0xff0 {
             0x20 => self.id = value & 0xff00_0000,

@@ -264,6 +264,15 @@ impl Ram {
         panic!("physical address {address:#x} is outside of RAM")
     }
 
+    /// A hash of all of it (FNV-1a over 64-bit words).
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        const PRIME: u64 = 0x0100_0000_01b3;
+        (0..self.bytes() / 8).fold(0xcbf2_9ce4_8422_2325, |hash, word| {
+            (hash ^ self.read::<u64>(8 * word)).wrapping_mul(PRIME)
+        })
+    }
+
     /// Reads an integer at a physical address that is RAM.
     #[inline(always)]
     #[must_use]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::boot::linux::Boot;
+use crate::boot::Boot;
 use crate::cpu::Stop;
 use crate::machine::Machine;
 use crate::qmp::action::Notify;
