@@ -40,7 +40,7 @@ const ARMED: u64 = 1000;
 /// The kinds of runs with their faults.
 fn kinds() -> [(&'static str, Vec<String>); 3] {
     // Neighbours in this sequence are far from each other, and all over memory.
-    let address = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % MEMORY & !7;
+    let address = |number: u64| (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % MEMORY) & !7;
     // A thousand million accesses of one address do not come.
     let armed = (0..ARMED).map(|number| {
         let place = address(number);
