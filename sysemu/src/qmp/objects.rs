@@ -1,6 +1,6 @@
 //! The tree of objects: the machine, its processor, every device of the board, with their properties and lines.
 //!
-//! What a device shows comes from its own [`Object`](crate::devices::object::Object); nothing here knows a device. Fields of fields are
+//! What a device shows comes from its own [`Object`]; nothing here knows a device. Fields of fields are
 //! properties with a path, `channels[0].reload`.
 
 use serde_json::{Map, Value, json};
