@@ -17,7 +17,7 @@ use crate::cli::CliError;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Disks and network")]
 pub(crate) struct HardwareFlags {
-    /// A disk: a raw image. FILE[,if=ide|virtio][,readonly]; as often as there are disks
+    /// A disk, a raw image: FILE, and perhaps ,if=ide or ,if=virtio, and ,readonly; as often as there are disks
     ///
     /// By IDE (/dev/sda and so on, at most four; the default) or by virtio (/dev/vda and so on). The guest writes to the image itself, unless it is
     /// readonly; no two machines can write the same one.
