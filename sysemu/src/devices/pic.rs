@@ -53,7 +53,7 @@ impl Chip {
     fn pending(&self, cascade: bool) -> Option<u8> {
         let requests = self.requests & !self.mask;
         for step in 1..=8 {
-            let line = (self.lowest + step) & 7;
+            let line = self.lowest.wrapping_add(step) & 7;
             let bit = 1 << line;
             // The slave may interrupt again while its line is in service: its own priorities decide.
             let blocks = self.in_service & bit != 0

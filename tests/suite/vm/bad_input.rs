@@ -161,7 +161,7 @@ fn without_kvm_its_engine_is_refused() {
     refused(&output, 2, "cannot open /dev/kvm");
 }
 
-/// A stock kernel on a KVM that has to emulate: it says what it could not emulate. On one that runs guests, it boots until it is stopped.
+/// A stock kernel on a KVM that has to emulate: it says what it could not emulate, which can take it a minute. On one that runs guests, it boots until it is stopped.
 #[test]
 fn what_kvm_cannot_run_is_said() {
     let Some(guests) = guests() else {
@@ -176,7 +176,9 @@ fn what_kvm_cannot_run_is_said() {
         "--engine",
         "kvm",
         "--timeout",
-        "30",
+        "240",
+        "--append",
+        "console=ttyS0 panic=-1",
         "--kernel",
         path(&kernel),
     ];
