@@ -29,6 +29,8 @@ use crate::exit_code;
 /// exit status are its own; what fits says goes to standard error.
 ///
 /// Every run starts from the same state: no address-space randomisation, fixed random bytes, no vDSO, a virtual time-stamp counter.
+///
+/// A golden run of a kernel is "fits vm --golden DIR".
 #[derive(Debug, Args)]
 #[command(after_help = exit_code::TABLE)]
 pub(crate) struct GoldenArgs {
@@ -81,7 +83,7 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    fn of_model(self) -> model::Level {
+    pub(crate) fn of_model(self) -> model::Level {
         match self {
             Self::Counts => model::Level::Counts,
             Self::Full => model::Level::Full,
@@ -244,7 +246,7 @@ fn backend(choice: BackendChoice) -> Box<dyn Backend> {
 }
 
 /// The statistics process lies beside our own executable.
-fn statistics_program() -> Result<PathBuf, CliError> {
+pub(crate) fn statistics_program() -> Result<PathBuf, CliError> {
     let own = std::env::current_exe()
         .map_err(CliError::file("find", "the executable of fits".as_ref()))?;
     Ok(own.with_file_name("fits-stats"))

@@ -27,7 +27,8 @@ pub use module::{Module, Segment};
 pub use ones::Ones;
 pub use register::RegisterStatistics;
 pub use run::{
-    Backend, CrashSite, ExitInfo, OutputHash, RunInfo, RunTimes, StandardInput, Translated,
+    Backend, CrashSite, ExitInfo, OutputHash, Privilege, RunInfo, RunTimes, StandardInput,
+    Translated,
 };
 
 /// How much a golden run records.

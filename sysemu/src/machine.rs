@@ -198,7 +198,7 @@ impl Machine {
         start.enter(&mut self.processor);
     }
 
-    /// The processor's state, to be looked at.
+    /// The processor's registers, memory and bus, to look at.
     #[must_use]
     pub fn cpu(&self) -> &crate::cpu::Cpu {
         &self.processor.cpu

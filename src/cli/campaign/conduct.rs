@@ -18,6 +18,7 @@ pub(super) fn conduct(campaign: &Campaign) -> Conduct {
         backend: match campaign.backend {
             Backend::Dbt => BackendChoice::Dbt,
             Backend::Ptrace => BackendChoice::Ptrace,
+            Backend::Soft => unreachable!("a campaign file has no word for it"),
         },
         single_step: campaign.single_step,
         raw_environment: campaign.raw_environment,

@@ -1,10 +1,11 @@
 //! What is booted, with how much memory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use fits_sysemu::boot::{Boot, BootError, Entry, Module};
 
+use super::golden::Subject;
 use crate::cli::CliError;
 
 /// The flags of the boot.
@@ -68,6 +69,15 @@ fn module(argument: &str) -> Module {
 }
 
 impl BootFlags {
+    /// What a golden run says of it; `symbols` is the file of the kernel's symbols.
+    pub(super) fn subject<'a>(&'a self, symbols: Option<&'a Path>) -> Subject<'a> {
+        Subject {
+            symbols,
+            kernel: self.kernel.as_deref(),
+            append: &self.append,
+        }
+    }
+
     pub(super) fn boot(&self) -> Boot {
         Boot {
             kernel: self.kernel.clone().unwrap_or_default(),

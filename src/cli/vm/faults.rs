@@ -1,7 +1,7 @@
 //! Faults of the machine: by hand, by a model, and the record of what was done.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fits_injectors::machine::geometry::Geometry;
@@ -31,7 +31,7 @@ pub(crate) struct FaultFlags {
     /// Write what was injected, when, and the values before and after: a line of JSON each
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     fault_log: Option<PathBuf>,
-    /// The kernel's symbols (System.map or /proc/kallsyms): for faults that name symbols or processes
+    /// The kernel's symbols (System.map or /proc/kallsyms): for faults that name symbols or processes, and for the functions of a golden run, which also takes an ELF file [default there: the kernel's own table]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     symbols: Option<PathBuf>,
     /// What faults without a seed of their own draw from
@@ -45,6 +45,11 @@ fn fault(text: &str) -> Result<MachineFault, String> {
 }
 
 impl FaultFlags {
+    /// The file of the kernel's symbols, where one was given.
+    pub(super) fn symbols(&self) -> Option<&Path> {
+        self.symbols.as_deref()
+    }
+
     /// What carries the faults out; none where there are none.
     pub(super) fn faults(&self) -> Result<Option<Faults>, CliError> {
         if self.fault.is_empty() && self.model.is_none() {

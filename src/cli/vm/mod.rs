@@ -1,6 +1,6 @@
 //! `fits vm`: a virtual machine in software, with its serial console on standard input and output.
 //!
-//! Each group of flags is a file here, with what it means: `boot`, `engine`, `console`, `device`, `faults`, `hardware`, `limits`, `qmp`, `snapshot`. `files` are the commands for snapshots.
+//! Each group of flags is a file here, with what it means: `boot`, `engine`, `console`, `device`, `faults`, `golden`, `hardware`, `limits`, `qmp`, `snapshot`. `files` are the commands for snapshots.
 //! `target` is the machine as faults see it, `terminal` is the raw terminal, `report` says how it ended.
 
 mod boot;
@@ -9,6 +9,7 @@ mod device;
 mod engine;
 mod faults;
 mod files;
+mod golden;
 mod hardware;
 mod limits;
 mod qmp;
@@ -21,6 +22,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use fits_stats::model::Privilege;
 use fits_sysemu::board::console::Console;
 use fits_sysemu::cpu::{Stage, Stop};
 use fits_sysemu::engine::Engine;
@@ -54,6 +56,8 @@ pub(crate) struct VmArgs {
     faults: faults::FaultFlags,
     #[command(flatten)]
     hardware: hardware::HardwareFlags,
+    #[command(flatten)]
+    golden: golden::GoldenFlags,
     #[command(flatten)]
     limits: limits::LimitFlags,
     #[command(flatten)]
@@ -108,6 +112,7 @@ fn run_on_kvm(args: &VmArgs) -> Result<u8, CliError> {
             "--max-instructions",
             args.limits.max_instructions != u64::MAX,
         ),
+        ("--golden", args.golden.asked()),
         ("--snapshot", args.snapshots.asked()),
         ("--restore", args.snapshots.restores()),
         ("--qmp", args.qmp.asked()),
@@ -159,14 +164,20 @@ fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
     };
     machine.stop_when(asked);
     machine.processor().set_stage(args.stage.into());
+    let golden = args
+        .golden
+        .start(args.boot.subject(args.faults.symbols()))?;
     let raw = terminal::Raw::start();
     let limit = args.limits.max_instructions;
-    let stop = match control {
-        Some(control) => Ok(qmp::carry_on(control, &mut machine, limit)),
-        None => carry_on(&mut machine, faults.as_mut(), limit, &mut taker),
+    let ended = match (control, golden) {
+        (Some(control), _) => Ok((qmp::carry_on(control, &mut machine, limit), None)),
+        (None, Some(golden)) => count(golden, &mut machine, limit),
+        (None, None) => {
+            carry_on(&mut machine, faults.as_mut(), limit, &mut taker).map(|stop| (stop, None))
+        }
     };
     drop(raw);
-    let stop = stop?;
+    let (stop, golden) = ended?;
     let taken = taker.finish(&mut machine, stop.as_ref());
     if args.summary {
         let retired = machine.retired();
@@ -174,7 +185,14 @@ fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
         eprintln!("fits: {retired} instructions, memory {hash:016x}");
     }
     let status = match stop {
-        Some(stop) => report::report(&stop, &machine, &stopper),
+        Some(stop) => {
+            let status = report::report(&stop, &machine, &stopper);
+            if let Some((golden, privilege)) = golden {
+                let sentence = report::describe(&stop, &machine, &stopper).0;
+                eprint!("{}", golden.finish(&stop, sentence, privilege)?);
+            }
+            status
+        }
         None => 0,
     };
     if let Some(faults) = &mut faults {
@@ -224,4 +242,19 @@ fn status_line(progress: &Arc<Progress>) -> ProgressLine {
         return ProgressLine::default();
     }
     ProgressLine::start(progress)
+}
+
+/// A golden run, with what it has counted.
+type Counted = Option<(golden::GoldenRun, Privilege)>;
+
+/// Runs to the end, and counts.
+fn count(
+    mut golden: golden::GoldenRun,
+    machine: &mut Machine,
+    limit: u64,
+) -> Result<(Option<Stop>, Counted), CliError> {
+    let progress = Arc::default();
+    let _line = status_line(&progress);
+    let (stop, privilege) = golden.run(machine, limit, &progress)?;
+    Ok((Some(stop), Some((golden, privilege))))
 }

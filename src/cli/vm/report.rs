@@ -24,7 +24,11 @@ fn instructions(machine: &dyn Engine) -> String {
 }
 
 /// Why the machine stopped, where that is not plain from its console, and the exit status.
-fn describe(stop: &Stop, machine: &dyn Engine, stopper: &Stopper) -> (Option<String>, u8) {
+pub(super) fn describe(
+    stop: &Stop,
+    machine: &dyn Engine,
+    stopper: &Stopper,
+) -> (Option<String>, u8) {
     let retired = instructions(machine);
     let rip = machine.rip();
     match stop {

@@ -13,6 +13,8 @@ pub enum Backend {
     Dbt,
     /// Single steps.
     Ptrace,
+    /// The processor of a virtual machine.
+    Soft,
 }
 
 impl Backend {
@@ -21,6 +23,7 @@ impl Backend {
         match self {
             Backend::Dbt => "dbt",
             Backend::Ptrace => "ptrace",
+            Backend::Soft => "soft",
         }
     }
 }
@@ -108,6 +111,17 @@ pub struct Translated {
     pub paths: u64,
 }
 
+/// Instructions of a virtual machine's processor by privilege.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Privilege {
+    /// In privilege levels 0 to 2.
+    pub kernel: u64,
+    /// In privilege level 3.
+    pub user: u64,
+    /// Of 16- and 32-bit code, which is in no other number.
+    pub other: u64,
+}
+
 /// A golden run beside its statistics: what `summary.json` says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
@@ -137,6 +151,8 @@ pub struct RunInfo {
     pub incomplete: Option<String>,
     /// What was translated, if the backend translates.
     pub translated: Option<Translated>,
+    /// Kernel and user, if the processor is a virtual machine's.
+    pub privilege: Option<Privilege>,
     /// Times.
     pub times: RunTimes,
     /// Hashes of what it wrote.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::WriteError;
 use crate::model::{
-    Backend, CrashSite, ExitInfo, Level, Module, OutputHash, RunInfo, RunTimes, StandardInput,
-    Statistics, Translated,
+    Backend, CrashSite, ExitInfo, Level, Module, OutputHash, Privilege, RunInfo, RunTimes,
+    StandardInput, Statistics, Translated,
 };
 use crate::symbols::locate;
 
@@ -54,6 +54,9 @@ pub struct Summary {
     /// What the translator made, if there was one.
     #[serde(default)]
     pub translated: Option<Translated>,
+    /// Kernel and user, if the processor is a virtual machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privilege: Option<Privilege>,
     /// Times in seconds.
     pub times: RunTimes,
     /// Elapsed time divided by native time, if that was measured.
@@ -153,6 +156,7 @@ impl Summary {
             pid: info.pid,
             incomplete: info.incomplete,
             translated: info.translated,
+            privilege: info.privilege,
             times: info.times,
             outputs: info.outputs,
             warnings: info.warnings,

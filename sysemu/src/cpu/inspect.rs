@@ -167,6 +167,24 @@ impl Cpu {
         Ok(())
     }
 
+    /// Reads memory at a linear address as the processor would now, without leaving a trace: false where it is not mapped, or is no RAM.
+    #[must_use]
+    pub fn look(&self, linear: u64, bytes: &mut [u8]) -> bool {
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = linear.wrapping_add(done as u64);
+            let length = (4096 - (at & 0xfff) as usize).min(bytes.len() - done);
+            let (_, physical) = self.walk(self.cr3, at);
+            let Some(physical) = physical.filter(|&start| self.ram.contains(start, length as u64))
+            else {
+                return false;
+            };
+            bytes[done..done + length].copy_from_slice(self.ram.slice(physical, length));
+            done += length;
+        }
+        true
+    }
+
     /// The entries that a translation of `linear` goes through, from the root on, with the physical address at its end; none there where
     /// the page is not mapped. `root` is a value of CR3. Nothing is changed. Without paging there are no entries.
     #[must_use]

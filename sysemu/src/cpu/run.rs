@@ -165,18 +165,15 @@ impl Processor {
                 return Stop::Limit;
             }
             let budget = (limit - cpu.retired).min(next_event - cpu.now().min(next_event));
-            let stepping = cpu.rflags & (TF | RF) != 0 || cpu.dr[7] & 0xff != 0;
-            if stepping || cpu.shadow {
-                cpu.shadow = false;
-                step(cpu, &mut self.blocks, stepping);
-            } else {
-                let translated = self.stage == Stage::Translated;
-                advance(cpu, &mut self.blocks, budget.max(1), translated);
-            }
-            if !cpu.code.dirty.is_empty() {
-                self.blocks.invalidate(cpu);
-            }
+            let translated = self.stage == Stage::Translated;
+            execute(cpu, &mut self.blocks, budget.max(1), translated);
         }
+    }
+
+    /// Executes one instruction, or what it raises, and nothing else. [`Processor::run`] with the number of instructions that have retired
+    /// is what brings the processor there: it does everything that comes before the next one.
+    pub fn attempt(&mut self) {
+        execute(&mut self.cpu, &mut self.blocks, 1, false);
     }
 
     /// Adds the bytes of the instruction to a stop because of it.
@@ -196,6 +193,21 @@ impl Processor {
             }
         }
         Stop::Unimplemented { rip, bytes, what }
+    }
+}
+
+/// Executes at most `budget` instructions, one by one where debugging asks for it.
+#[inline(always)]
+fn execute(cpu: &mut Cpu, blocks: &mut Blocks, budget: u64, translated: bool) {
+    let stepping = cpu.rflags & (TF | RF) != 0 || cpu.dr[7] & 0xff != 0;
+    if stepping || cpu.shadow {
+        cpu.shadow = false;
+        step(cpu, blocks, stepping);
+    } else {
+        advance(cpu, blocks, budget, translated);
+    }
+    if !cpu.code.dirty.is_empty() {
+        blocks.invalidate(cpu);
     }
 }
 

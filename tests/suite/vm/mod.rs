@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod boots;
+mod golden;
 mod small;
 mod stages;
 mod terminal;
@@ -41,6 +42,7 @@ pub(crate) fn fits(arguments: &[&str], typed: Option<&Path>) -> Output {
     Command::new(FITS)
         .arg("vm")
         .args(arguments)
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .stdin(input)
         .output()
         .expect("fits starts")
