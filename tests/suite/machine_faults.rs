@@ -52,7 +52,21 @@ fn run(arguments: &[&str]) -> Output {
         .expect("fits starts")
 }
 
-fn text(bytes: &[u8]) -> String {
+/// The kernel, for others.
+pub(crate) fn witness_kernel() -> &'static Path {
+    &witness().kernel
+}
+
+/// `fits` with these words and nothing to read.
+pub(crate) fn fits(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fits"))
+        .args(arguments)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("fits starts")
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -14,5 +14,6 @@ mod robust;
 mod scenario;
 mod stats_process;
 mod vm;
+mod vm_campaign;
 mod vm_devices;
 mod vm_snapshot;

@@ -32,10 +32,14 @@ pub enum Kind {
     Read,
     /// A corrected error in a page in use.
     Corrected,
+    /// An error of a disk at its next read of a sector: uncorrectable, aborted or silent; once or from then on.
+    Disk,
     /// As it was written by hand.
     Given,
 }
 
+/// What a disk does with a sector.
+const DISK: [&str; 3] = ["read-unc", "read-abrt", "read-flip"];
 /// General registers and the instruction pointer.
 const REGISTERS: [&str; 17] = [
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13",
@@ -60,7 +64,7 @@ const CONTROL: [(&str, &[u8]); 12] = [
 
 impl Kind {
     /// All that can be drawn.
-    pub const DRAWN: [Self; 11] = [
+    pub const DRAWN: [Self; 12] = [
         Self::Register,
         Self::Flag,
         Self::Control,
@@ -72,6 +76,7 @@ impl Kind {
         Self::Scrubber,
         Self::Read,
         Self::Corrected,
+        Self::Disk,
     ];
 
     /// Its name on the command line, in tables and in files.
@@ -89,6 +94,7 @@ impl Kind {
             Self::Scrubber => "mce-scrubber",
             Self::Read => "mce-read",
             Self::Corrected => "mce-corrected",
+            Self::Disk => "disk",
             Self::Given => "given",
         }
     }
@@ -136,6 +142,8 @@ pub struct Space {
     pages: Vec<(PageKind, Vec<u64>)>,
     /// Pages of programs, of the kernel's allocations and of its data: what an error of a memory module can hit.
     used: Vec<u64>,
+    /// Names and sectors.
+    disks: Vec<(String, u64)>,
 }
 
 impl Space {
@@ -158,7 +166,18 @@ impl Space {
             window,
             used,
             pages: pages.into(),
+            disks: Vec::new(),
         }
+    }
+
+    /// The same with disks, by their names and numbers of sectors.
+    #[must_use]
+    pub fn with_disks(mut self, disks: Vec<(String, u64)>) -> Self {
+        self.disks = disks
+            .into_iter()
+            .filter(|(_, sectors)| *sectors > 0)
+            .collect();
+        self
     }
 
     fn pages(&self, kind: PageKind) -> &[u64] {
@@ -223,8 +242,20 @@ impl Space {
             Kind::Scrubber => check("srao", draw),
             Kind::Read => check("srar", draw),
             Kind::Corrected => check("ce", draw),
+            Kind::Disk => self.sector(draw),
             _ => Err(format!("faults of kind {} are not drawn", kind.name())),
         }
+    }
+
+    fn sector(&self, draw: &mut Draw) -> Result<String, String> {
+        if self.disks.is_empty() {
+            return Err("the guest has no disk (--disk): leave that kind out".to_owned());
+        }
+        let (disk, sectors) = &self.disks[pick(draw, self.disks.len())];
+        let sector = draw.address(*sectors);
+        let failure = DISK[pick(draw, DISK.len())];
+        let times = ["", "/permanent"][pick(draw, 2)];
+        Ok(format!("disk:{disk}:{sector}:{failure}{times}"))
     }
 }
 
@@ -293,6 +324,16 @@ mod tests {
         assert!(error.contains("no kernel-text"), "{error}");
         let empty = Space::new(5..5, &Nothing, 0x1000);
         assert!(empty.draw(&[Kind::Flag], 1, 0).is_err());
+        assert!(empty.draw(&[Kind::Disk], 1, 0).is_err());
+        let error = space.draw(&[Kind::Disk], 1, 0).expect_err("no disk");
+        assert!(error.contains("no disk"), "{error}");
+        let space = space.with_disks(vec![("hda".to_owned(), 1)]);
+        let drawn = space.draw(&[Kind::Disk], 20, 0).expect("drawn");
+        assert!(
+            drawn
+                .iter()
+                .all(|one| one.fault.starts_with("disk:hda:0:read-"))
+        );
         assert!(Kind::of_name("tape").is_err_and(|text| text.contains("mce-read")));
         for kind in Kind::DRAWN {
             assert_eq!(Kind::of_name(kind.name()), Ok(kind));

@@ -119,34 +119,51 @@ pub(super) struct Faults {
 impl Faults {
     /// Puts what can fail in front of the disks.
     pub(super) fn stand_before(&mut self, hardware: &mut Hardware) {
-        for (letter, place) in ('a'..='d').zip(&mut hardware.ide) {
-            if let Some(medium) = place.take() {
-                *place = Some(self.faulty(format!("hd{letter}"), medium));
-            }
-        }
-        let disks = std::mem::take(&mut hardware.virtio_disks);
-        for (letter, medium) in ('a'..='z').zip(disks) {
-            let medium = self.faulty(format!("vd{letter}"), medium);
-            hardware.virtio_disks.push(medium);
-        }
-    }
-
-    fn faulty(&mut self, name: String, medium: Box<dyn Medium>) -> Box<dyn Medium> {
-        let failures = Failures::default();
-        self.disks.push(FaultyDisk {
-            name,
-            sectors: medium.sectors(),
-            failures: failures.clone(),
-        });
-        Box::new(Faulty::new(medium, failures))
+        self.disks = stand_before(hardware);
     }
 
     /// Runs the machine until so many instructions have retired in all, or it stops.
     pub(super) fn run(&mut self, machine: &mut Machine, limit: u64) -> Stop {
-        let mut target = SoftTarget::new(machine, &self.disks);
-        match self.scheduler.run(&mut target, limit) {
-            Event::Ended => target.ended(),
-            _ => Stop::Limit,
+        run(machine, &mut self.scheduler, &self.disks, limit)
+    }
+}
+
+/// Puts what can fail in front of the disks.
+pub(super) fn stand_before(hardware: &mut Hardware) -> Vec<FaultyDisk> {
+    let mut disks = Vec::new();
+    for (letter, place) in ('a'..='d').zip(&mut hardware.ide) {
+        if let Some(medium) = place.take() {
+            *place = Some(faulty(&mut disks, format!("hd{letter}"), medium));
         }
+    }
+    let media = std::mem::take(&mut hardware.virtio_disks);
+    for (letter, medium) in ('a'..='z').zip(media) {
+        let medium = faulty(&mut disks, format!("vd{letter}"), medium);
+        hardware.virtio_disks.push(medium);
+    }
+    disks
+}
+
+fn faulty(disks: &mut Vec<FaultyDisk>, name: String, medium: Box<dyn Medium>) -> Box<dyn Medium> {
+    let failures = Failures::default();
+    disks.push(FaultyDisk {
+        name,
+        sectors: medium.sectors(),
+        failures: failures.clone(),
+    });
+    Box::new(Faulty::new(medium, failures))
+}
+
+/// Runs a machine with these disks and the faults of a scheduler until so many instructions have retired in all, or it stops.
+pub(super) fn run(
+    machine: &mut Machine,
+    scheduler: &mut Scheduler,
+    disks: &[FaultyDisk],
+    limit: u64,
+) -> Stop {
+    let mut target = SoftTarget::new(machine, disks);
+    match scheduler.run(&mut target, limit) {
+        Event::Ended => target.ended(),
+        _ => Stop::Limit,
     }
 }

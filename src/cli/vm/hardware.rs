@@ -113,6 +113,22 @@ impl FromStr for Net {
 }
 
 impl HardwareFlags {
+    /// Refuses what does not let a run be repeated: disks that the guest can write, and other computers.
+    pub(super) fn check_repeatable(&self) -> Result<(), CliError> {
+        if let Some(disk) = self.disk.iter().find(|disk| !disk.read_only) {
+            return Err(CliError::Usage(format!(
+                "every run needs the disk {} as it is now: give it \",readonly\"",
+                disk.path.display()
+            )));
+        }
+        if self.net.is_empty() {
+            return Ok(());
+        }
+        Err(CliError::Usage(
+            "a run with a network card does not repeat: leave --net out, and take the snapshot without one".into(),
+        ))
+    }
+
     /// Opens everything.
     pub(super) fn hardware(&self, console: Console) -> Result<Hardware, CliError> {
         let mut hardware = Hardware::from(console);

@@ -1,9 +1,10 @@
 //! `fits vm`: a virtual machine in software, with its serial console on standard input and output.
 //!
-//! Each group of flags is a file here, with what it means: `boot`, `engine`, `console`, `device`, `faults`, `golden`, `hardware`, `limits`, `qmp`, `snapshot`. `files` are the commands for snapshots.
+//! Each group of flags is a file here, with what it means: `boot`, `engine`, `console`, `device`, `faults`, `golden`, `hardware`, `limits`, `qmp`, `snapshot`. `files` are the commands for snapshots, `campaign` is that for campaigns.
 //! `target` is the machine as faults see it, `terminal` is the raw terminal, `report` says how it ended.
 
 mod boot;
+mod campaign;
 mod console;
 mod device;
 mod engine;
@@ -95,11 +96,13 @@ impl From<StageFlag> for Stage {
 #[derive(Debug, Subcommand)]
 enum VmCommand {
     Snapshot(files::SnapshotArgs),
+    Campaign(campaign::CampaignArgs),
 }
 
 pub(crate) fn run(args: &VmArgs) -> Result<u8, CliError> {
     match &args.command {
         Some(VmCommand::Snapshot(args)) => files::run(args),
+        Some(VmCommand::Campaign(args)) => campaign::run(args),
         None if args.engine.is_kvm() => run_on_kvm(args),
         None => run_machine(args),
     }

@@ -63,6 +63,11 @@ impl Failures {
         self.lock().push(Armed { rule, used: 0 });
     }
 
+    /// Takes all away.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// How many accesses failed so far.
     #[must_use]
     pub fn used(&self) -> u64 {
@@ -119,6 +124,10 @@ impl Medium for Faulty {
 
     fn read_only(&self) -> bool {
         self.medium.read_only()
+    }
+
+    fn stamp(&self) -> u64 {
+        self.medium.stamp()
     }
 
     fn read(&mut self, lba: u64, data: &mut [u8]) -> Result<(), MediumError> {
