@@ -225,10 +225,16 @@ const OOPS: &[&str] = &[
     "scheduling while atomic",
     "corrupted",
 ];
-/// In the kernel's messages, or, from the shell, in the output.
+/// What the kernel says when it ends a program.
 const KILLED: &[&str] = &[
     "segfault at",
     "traps: ",
+    "Out of memory: Killed process",
+    "due to hardware memory corruption",
+    "Attempted to kill init",
+];
+/// What the shell says of a program that a signal has ended. The kernel uses such words for other things (an aborted disk command).
+const KILLED_SAYS_SHELL: &[&str] = &[
     "Segmentation fault",
     "Bus error",
     "Illegal instruction",
@@ -236,9 +242,6 @@ const KILLED: &[&str] = &[
     "Trace/breakpoint trap",
     "Aborted",
     "Killed",
-    "Out of memory: Killed process",
-    "due to hardware memory corruption",
-    "Attempted to kill init",
 ];
 const IO_ERROR: &[&str] = &["I/O error", "Input/output error", "EXT4-fs error"];
 
@@ -271,9 +274,12 @@ impl<'a> News<'a> {
         first(self.messages.iter().copied(), texts)
     }
 
+    fn printed(&self, texts: &[&str]) -> Option<String> {
+        first(self.lines.iter().copied(), texts)
+    }
+
     fn anywhere(&self, texts: &[&str]) -> Option<String> {
-        self.said(texts)
-            .or_else(|| first(self.lines.iter().copied(), texts))
+        self.said(texts).or_else(|| self.printed(texts))
     }
 }
 
@@ -340,7 +346,8 @@ fn kernel_side(golden: &Observation, seen: &Observation, news: &News) -> (Kernel
 }
 
 fn user_side(golden: &Observation, seen: &Observation, news: &News) -> (UserSide, String) {
-    if let Some(line) = news.anywhere(KILLED) {
+    let killed = news.said(KILLED);
+    if let Some(line) = killed.or_else(|| news.printed(KILLED_SAYS_SHELL)) {
         return (UserSide::Killed, line);
     }
     if let Some(line) = news.anywhere(IO_ERROR) {
@@ -426,6 +433,15 @@ mod tests {
             (
                 End::PowerOff,
                 format!("[    0.500000] I/O error, dev sda, sector 2048\n{GOLDEN}"),
+                (O::IoError, K::Reported, U::IoError),
+            ),
+            // The kernel's word for a disk command is not the shell's for a program.
+            (
+                End::PowerOff,
+                format!(
+                    "[    0.500000] sd 0:0:0:0: [sda] tag#0 Sense Key : Aborted Command [current]\n\
+                     [    0.600000] I/O error, dev sda, sector 2048\n{GOLDEN}"
+                ),
                 (O::IoError, K::Reported, U::IoError),
             ),
             (
