@@ -56,17 +56,10 @@ impl Supervisor<'_> {
                 Stop::Signal(_) => {
                     let info = stopped.siginfo()?;
                     if is_fault(&info) {
-                        let host = stopped.registers()?;
-                        stopped.swallow();
-                        if self.spent(thread, &info) {
-                            let guest = self.precise(thread, &host)?;
-                            return Ok(Some((stopped, guest)));
+                        match self.behind_fault(thread, &mut stopped, &info)? {
+                            Some(guest) => return Ok(Some((stopped, guest))),
+                            None => continue,
                         }
-                        if self.next_chunk(thread, &mut stopped, host, &info)? {
-                            continue;
-                        }
-                        let guest = self.precise(thread, &host)?;
-                        return Ok(Some((stopped, guest)));
                     }
                     stopped.swallow();
                     self.hold(thread, info);
@@ -77,6 +70,22 @@ impl Supervisor<'_> {
                 }
             }
         }
+    }
+
+    /// After a fault in translated code, which is not delivered: the guest's state before the instruction; none where only a chunk was full, and the
+    /// unit goes on.
+    pub(super) fn behind_fault(
+        &mut self,
+        thread: &mut Thread,
+        stopped: &mut Stopped,
+        info: &SigInfo,
+    ) -> Result<Option<Registers>> {
+        let host = stopped.registers()?;
+        stopped.swallow();
+        if !self.spent(thread, info) && self.next_chunk(thread, stopped, host, info)? {
+            return Ok(None);
+        }
+        self.precise(thread, &host).map(Some)
     }
 
     fn stopped_at_trap(&self, stopped: &Stopped) -> Result<bool> {

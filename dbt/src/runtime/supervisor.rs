@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 use super::area::Areas;
 use super::births::{Newborn, is_birth};
 use super::collector::Collector;
-use super::error::{Result, RuntimeError};
+use super::error::Result;
 use super::handover::is_trapped;
 use super::hidden::Hidden;
 use super::hot::Hot;
@@ -269,14 +269,14 @@ impl<'a> Supervisor<'a> {
         match stopped.stop() {
             Stop::Signal(_) => {
                 let info = self.siginfo(thread, &stopped)?;
-                if super::signals::is_fault(&info) {
-                    return Err(RuntimeError::Unsupported {
-                        what: "flushing the code cache during a fault".to_owned(),
-                        pc: stopped.registers()?.rip,
-                    });
+                if !super::signals::is_fault(&info) {
+                    self.hold(thread, info);
+                    stopped.swallow();
+                } else if let Some(guest) = self.behind_fault(thread, &mut stopped, &info)? {
+                    stopped.set_registers(&guest)?;
+                    thread.doing = Doing::Native;
+                    return Ok(Some(stopped));
                 }
-                self.hold(thread, info);
-                stopped.swallow();
             }
             Stop::Trap | Stop::Interrupted => {}
             _ => {
