@@ -230,7 +230,9 @@ fn full(bencher: Bencher, kind: &Kind) {
     let shared = Shared(Arc::new(bytes));
     let mut count = || {
         let source = Box::new(shared.clone());
-        collector.chunk(0, source, end, 0).expect("good rows");
+        collector
+            .chunk(0, source, end, 0, false)
+            .expect("good rows");
     };
     for _ in 0..8 {
         count();

@@ -113,7 +113,9 @@ fn consume(mut consumer: Consumer, count: bool) {
         let used = chunk.used();
         let source = Box::new(Published(chunk));
         match count {
-            true => collector.chunk(0, source, used, 0).expect("good rows"),
+            true => collector
+                .chunk(0, source, used, 0, false)
+                .expect("good rows"),
             false => source.done(),
         }
     }

@@ -218,7 +218,7 @@ pub(crate) fn count(
     let mut stats = StatsProcess::start(
         &statistics_program()?,
         options.level,
-        &options.cpus.others(),
+        &options.cpus.for_statistics(),
     )?;
     // On the other CPUs while the program runs: started before this thread is pinned.
     let program_hash = std::thread::spawn(move || hash_file(&executable));

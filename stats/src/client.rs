@@ -3,6 +3,7 @@
 //! Messages are buffered; a chunk is published only after everything that was sent before it has gone
 //! out, so the statistics process knows each unit before it meets the unit's rows.
 
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -18,8 +19,48 @@ use crate::ring::event;
 use crate::ring::producer::Producer;
 use crate::ring::{Cursor, Layout};
 
-/// The first argument of `fits-stats` when a supervisor starts it; the CPUs to run on follow.
-pub const SERVE: &str = "serve";
+/// The first argument of `fits-stats` when a supervisor starts it; the CPUs follow.
+const SERVE: &str = "serve";
+
+/// Stands for a CPU that is not known.
+const ANY: &str = "any";
+
+/// Where programs and statistics run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cpus {
+    /// The CPU that the program is kept on.
+    pub of_program: Option<usize>,
+    /// Those for the statistics process; if there are none, it runs anywhere.
+    pub others: Vec<usize>,
+}
+
+impl Cpus {
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = String> {
+        let of_program = self
+            .of_program
+            .map_or_else(|| ANY.to_owned(), |cpu| cpu.to_string());
+        let others = self.others.iter().map(usize::to_string);
+        [SERVE.to_owned(), of_program].into_iter().chain(others)
+    }
+
+    /// From the arguments that a supervisor gives; none if these are others.
+    pub(crate) fn from_arguments(arguments: &[OsString]) -> Option<Self> {
+        let [first, of_program, others @ ..] = arguments else {
+            return None;
+        };
+        let number = |cpu: &OsString| cpu.to_str()?.parse().ok();
+        let of_program = if of_program == ANY {
+            None
+        } else {
+            Some(number(of_program)?)
+        };
+        let others: Option<Vec<usize>> = others.iter().map(number).collect();
+        (first == SERVE).then_some(Self {
+            of_program,
+            others: others?,
+        })
+    }
+}
 
 const BATCH: usize = 64 * 1024;
 
@@ -72,8 +113,8 @@ pub struct StatsProcess {
 }
 
 impl StatsProcess {
-    /// Starts the executable `path` with streams of the default layout. It runs on `cpus`; if that is empty, anywhere.
-    pub fn start(path: &Path, level: Level, cpus: &[usize]) -> Result<Self, ClientError> {
+    /// Starts the executable `path` with streams of the default layout.
+    pub fn start(path: &Path, level: Level, cpus: &Cpus) -> Result<Self, ClientError> {
         Self::start_with(path, level, cpus, Layout::default())
     }
 
@@ -81,7 +122,7 @@ impl StatsProcess {
     pub fn start_with(
         path: &Path,
         level: Level,
-        cpus: &[usize],
+        cpus: &Cpus,
         layout: Layout,
     ) -> Result<Self, ClientError> {
         let producer = Producer::create(layout).map_err(ClientError::Channel)?;
@@ -92,8 +133,7 @@ impl StatsProcess {
             .map_err(ClientError::Channel)?;
         // Socket and memory are its standard input and output: inherited by it and by nobody else.
         let child = Command::new(path)
-            .arg(SERVE)
-            .args(cpus.iter().map(usize::to_string))
+            .args(cpus.arguments())
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(memory))
             .spawn()

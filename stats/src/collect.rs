@@ -56,9 +56,10 @@ const DETAILED_OF: u64 = 256;
 pub struct Collector {
     level: Level,
     shapes: Shapes,
-    /// Counts messages, and chunks if there is no pool.
+    /// Counts messages, and chunks that the pool is not to count.
     worker: Worker,
     pool: Option<Pool>,
+    crew: Crew,
     long_events: LongEvents,
     threads: FxHashMap<ThreadNumber, Thread>,
     details: FxHashMap<ThreadNumber, Detail>,
@@ -67,24 +68,51 @@ pub struct Collector {
     chunks: u64,
 }
 
+/// Who counts chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crew {
+    /// Who brings them.
+    Alone,
+    /// Who brings them, and a deputy on this CPU (see [`pool`]).
+    WithDeputy(usize),
+    /// So many threads.
+    Workers(usize),
+}
+
+impl Crew {
+    /// Whether the next chunk is for the pool, when `more` chunks wait behind it or not.
+    fn leaves(self, pool: &Pool, more: bool) -> bool {
+        match self {
+            Crew::Alone => false,
+            // A deputy comes late: it is given what would have to wait anyway.
+            Crew::WithDeputy(_) => more && pool.has_idle(),
+            Crew::Workers(_) => true,
+        }
+    }
+}
+
 impl Default for Collector {
     fn default() -> Self {
-        Self::new(Isa::detect(), 1)
+        Self::new(Isa::detect(), Crew::Alone)
     }
 }
 
 impl Collector {
-    /// One that has counted nothing, and counts with this instruction set. With one worker, chunks are counted
-    /// by who brings them; with more, by as many threads.
-    pub fn new(isa: Isa, workers: usize) -> Self {
+    /// One that has counted nothing, and counts with this instruction set.
+    pub fn new(isa: Isa, crew: Crew) -> Self {
         let long_events = LongEvents::default();
         let worker = || Worker::new(isa, Arc::clone(&long_events));
-        let pool = (workers > 1).then(|| Pool::start((0..workers).map(|_| worker()).collect()));
+        let pool = match crew {
+            Crew::Alone => None,
+            Crew::WithDeputy(cpu) => Some(Pool::deputy(worker(), cpu)),
+            Crew::Workers(workers) => Some(Pool::start((0..workers).map(|_| worker()).collect())),
+        };
         Collector {
             level: Level::Full,
             shapes: Shapes::default(),
             worker: worker(),
             pool,
+            crew,
             long_events,
             threads: FxHashMap::default(),
             details: FxHashMap::default(),
@@ -115,13 +143,15 @@ impl Collector {
         Ok(())
     }
 
-    /// Counts a published chunk of a thread: `end` bytes of rows. `fs` is the thread's fs base at its beginning.
+    /// Counts a published chunk of a thread: `end` bytes of rows. `fs` is the thread's fs base at its beginning. Whether `more` chunks wait already
+    /// decides who counts it.
     pub fn chunk(
         &mut self,
         thread: ThreadNumber,
         source: Box<dyn Source>,
         end: usize,
         fs: u64,
+        more: bool,
     ) -> Result<(), CollectError> {
         let detailed = self.chunks < DETAILED_FIRST || self.chunks.is_multiple_of(DETAILED_OF);
         self.chunks += 1;
@@ -132,17 +162,14 @@ impl Collector {
             source,
             detailed,
         };
+        self.join_counted()?;
         match &mut self.pool {
-            None => {
+            Some(pool) if self.crew.leaves(pool, more) => pool.submit(task),
+            _ => {
                 let window = task.count(&mut self.worker)?;
-                self.append(thread, &window);
-            }
-            Some(pool) => {
-                pool.submit(task)?;
-                self.join_counted()?;
+                self.append(thread, window)
             }
         }
-        Ok(())
     }
 
     /// Instructions retired by all threads so far.
@@ -203,7 +230,7 @@ impl Collector {
         while let Some(pool) = &mut self.pool
             && let Some((thread, window)) = pool.try_next()?
         {
-            self.append(thread, &window);
+            self.join(thread, &window);
         }
         Ok(())
     }
@@ -212,7 +239,7 @@ impl Collector {
         while let Some(pool) = &mut self.pool
             && let Some((thread, window)) = pool.wait_next()?
         {
-            self.append(thread, &window);
+            self.join(thread, &window);
         }
         self.pool.take().map_or(Ok(Vec::new()), Pool::finish)
     }
@@ -227,8 +254,7 @@ impl Collector {
             }
             self.worker.event(event, fs, &mut window)?;
         }
-        self.append(thread, &window);
-        Ok(())
+        self.append(thread, window)
     }
 
     fn executions(
@@ -249,7 +275,17 @@ impl Collector {
         Ok(())
     }
 
-    fn append(&mut self, thread: ThreadNumber, window: &Window) {
+    /// Joins what follows on everything that a thread has done so far.
+    fn append(&mut self, thread: ThreadNumber, window: Window) -> Result<(), CollectError> {
+        let Some(pool) = &mut self.pool else {
+            self.join(thread, &window);
+            return Ok(());
+        };
+        pool.put(thread, window);
+        self.join_counted()
+    }
+
+    fn join(&mut self, thread: ThreadNumber, window: &Window) {
         let thread = self.threads.entry(thread).or_default();
         thread.append(window, &mut self.totals.points);
     }

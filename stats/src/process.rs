@@ -14,10 +14,10 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
 
-use crate::client::SERVE;
+use crate::client::Cpus;
 use crate::collect::kernels::Isa;
 use crate::collect::pool::Source;
-use crate::collect::{CollectError, Collector};
+use crate::collect::{CollectError, Collector, Crew};
 use crate::frame::{self, FrameReader};
 use crate::model::Statistics;
 use crate::protocol::{Answer, Finish, Message};
@@ -35,13 +35,13 @@ const MAX_WORKERS: usize = 4;
 /// Runs the process: `arguments` are those after its name.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
-    let Some(cpus) = cpus(&arguments) else {
+    let Some(cpus) = Cpus::from_arguments(&arguments) else {
         eprintln!("fits-stats: fits starts this program by itself; there is no other use for it");
         return ExitCode::from(2);
     };
-    match set_up(&cpus).and_then(|(socket, memory, all)| {
-        serve(socket, memory, cpus.len().clamp(1, MAX_WORKERS), Some(all))
-    }) {
+    match set_up(&cpus)
+        .and_then(|(socket, memory, all)| serve(socket, memory, crew(&cpus), Some(all)))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fits-stats: {error}");
@@ -50,15 +50,17 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The CPUs to run on, if these are the arguments that a supervisor gives.
-fn cpus(arguments: &[OsString]) -> Option<Vec<usize>> {
-    let (first, cpus) = arguments.split_first()?;
-    let number = |cpu: &OsString| cpu.to_str()?.parse().ok();
-    (first == SERVE).then(|| cpus.iter().map(number).collect())?
+/// Who counts, on these CPUs.
+fn crew(cpus: &Cpus) -> Crew {
+    match (cpus.others.len(), cpus.of_program) {
+        (0, _) | (1, None) => Crew::Alone,
+        (1, Some(cpu)) => Crew::WithDeputy(cpu),
+        (workers, _) => Crew::Workers(workers.min(MAX_WORKERS)),
+    }
 }
 
 /// Takes socket and memory from standard input and output, which then lead nowhere.
-fn set_up(cpus: &[usize]) -> io::Result<(UnixStream, OwnedFd, CpuSet)> {
+fn set_up(cpus: &Cpus) -> io::Result<(UnixStream, OwnedFd, CpuSet)> {
     let all = sched_getaffinity(Pid::from_raw(0))?;
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     let memory = io::stdout().as_fd().try_clone_to_owned()?;
@@ -78,20 +80,20 @@ fn set_up(cpus: &[usize]) -> io::Result<(UnixStream, OwnedFd, CpuSet)> {
     }
     group.thread_block()?;
     let mut set = CpuSet::new();
-    for cpu in cpus {
+    for cpu in &cpus.others {
         set.set(*cpu)?;
     }
-    if !cpus.is_empty() {
+    if !cpus.others.is_empty() {
         sched_setaffinity(Pid::from_raw(0), &set)?;
     }
     Ok((UnixStream::from(socket), memory, all))
 }
 
-/// Serves one run with so many workers, until it is finished or the supervisor is gone. The folder is written on the CPUs `at_last`.
+/// Serves one run with these who count, until it is finished or the supervisor is gone. The folder is written on the CPUs `at_last`.
 pub fn serve(
     socket: UnixStream,
     memory: OwnedFd,
-    workers: usize,
+    crew: Crew,
     at_last: Option<CpuSet>,
 ) -> io::Result<()> {
     socket.set_nonblocking(true)?;
@@ -99,7 +101,7 @@ pub fn serve(
         socket: Arc::new(socket),
         frames: FrameReader::default(),
         consumer: Consumer::open(memory)?,
-        collector: Collector::new(Isa::detect(), workers),
+        collector: Collector::new(Isa::detect(), crew),
         symbols: Symbols::default(),
     };
     match server.run() {
@@ -213,7 +215,8 @@ impl Server {
             let (thread, used, fs) = (chunk.thread(), chunk.used(), chunk.fs_base());
             let socket = Arc::clone(&self.socket);
             let source = Box::new(Published { chunk, socket });
-            self.collector.chunk(thread, source, used, fs)?;
+            let more = self.consumer.has_chunk();
+            self.collector.chunk(thread, source, used, fs, more)?;
             self.consumer
                 .set_instructions(self.collector.instructions());
             any = true;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fits_stats::client::{ClientError, StatsProcess};
+use fits_stats::client::{ClientError, Cpus, StatsProcess};
 use fits_stats::model::{Level, RunInfo};
 use fits_stats::protocol::{Answer, Event, Finish, Message, Step};
 use fits_stats::ring::Layout;
@@ -19,7 +19,7 @@ const MOV: [u8; 3] = [0x48, 0x89, 0xd8]; // mov rax,rbx: writes and reads 64 bit
 
 fn start(level: Level) -> StatsProcess {
     let path = Path::new(env!("CARGO_BIN_EXE_fits-stats"));
-    StatsProcess::start_with(path, level, &[], SMALL).unwrap()
+    StatsProcess::start_with(path, level, &Cpus::default(), SMALL).unwrap()
 }
 
 fn finish(out: &Path) -> Finish {
@@ -226,7 +226,11 @@ fn a_folder_that_is_in_use_is_refused() {
 
 #[test]
 fn an_executable_that_is_not_there_is_named() {
-    let error =
-        StatsProcess::start(Path::new("/nowhere/fits-stats"), Level::Full, &[]).unwrap_err();
+    let error = StatsProcess::start(
+        Path::new("/nowhere/fits-stats"),
+        Level::Full,
+        &Cpus::default(),
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("/nowhere/fits-stats"), "{error}");
 }

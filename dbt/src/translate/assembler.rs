@@ -155,6 +155,11 @@ impl Assembler {
         dynasm!(self.ops ; .arch x64 ; mov DWORD [Rq(base)], value as i32);
     }
 
+    /// `prefetchw [base + offset]`: this core is to own that line. It never faults, and does nothing on a processor without it.
+    pub(super) fn prefetch_for_writing(&mut self, base: u8, offset: i32) {
+        dynasm!(self.ops ; .arch x64 ; prefetchw [DWORD Rq(base) + offset]);
+    }
+
     /// Stores vector register `number` (`bytes` 16, 32 or 64) at `[base + offset]`.
     pub(super) fn store_vector(
         &mut self,

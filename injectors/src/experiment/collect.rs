@@ -60,7 +60,7 @@ pub(super) fn collect(
         Failure::Other(sentence.to_owned())
     })?;
     let level = model::Level::Counts;
-    let stats = StatsProcess::start(&program, level, &options.cpus.others());
+    let stats = StatsProcess::start(&program, level, &options.cpus.for_statistics());
     let mut stats = stats.map_err(BackendError::from)?;
     let mut translator = engines(EngineName::Dbt);
     let Injected { live, executed, .. } = injected;

@@ -2,6 +2,9 @@
 //!
 //! Bits, memory and executions may be added up in any order; lifetimes are joined in order, see
 //! [`super::lifetime`]. A chunk goes to the worker that has least to do.
+//!
+//! A *deputy* is a worker on the CPU of the program that is counted, which runs only when nobody else wants that CPU: while the program waits for
+//! chunks to be counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +12,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use thread_priority::ThreadPriority;
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
 
 use super::error::CollectError;
 use super::lifetime::Window;
@@ -67,6 +77,10 @@ enum Work {
 struct Done {
     number: u64,
     worker: usize,
+    counted: Counted,
+}
+
+struct Counted {
     thread: ThreadNumber,
     window: Result<Window, CollectError>,
 }
@@ -78,23 +92,34 @@ pub struct Pool {
     loads: Vec<usize>,
     results: Receiver<Done>,
     /// Results whose predecessors are not there yet.
-    early: BTreeMap<u64, Done>,
+    early: BTreeMap<u64, Counted>,
     submitted: u64,
     joined: u64,
 }
 
 impl Pool {
-    /// Starts them.
+    /// Starts workers.
     pub fn start(workers: Vec<Worker>) -> Self {
+        Self::start_with(workers, || {})
+    }
+
+    /// Starts a deputy on this CPU.
+    pub fn deputy(worker: Worker, cpu: usize) -> Self {
+        Self::start_with(vec![worker], move || idle_on(cpu))
+    }
+
+    /// Starts workers, each of which does this first.
+    fn start_with(workers: Vec<Worker>, first: impl Fn() + Clone + Send + 'static) -> Self {
         let (done, results) = unbounded();
         let loads = vec![0; workers.len()];
         let start = |(number, worker)| {
             let (sender, work) = unbounded();
-            let done = done.clone();
-            (
-                sender,
-                std::thread::spawn(move || run(number, worker, &work, &done)),
-            )
+            let (done, first) = (done.clone(), first.clone());
+            let run = move || {
+                first();
+                run(number, worker, &work, &done)
+            };
+            (sender, std::thread::spawn(run))
         };
         Pool {
             workers: workers.into_iter().enumerate().map(start).collect(),
@@ -126,6 +151,21 @@ impl Pool {
         self.loads[worker] += 1;
         self.submitted += 1;
         Ok(())
+    }
+
+    /// Whether some worker has nothing to do.
+    pub fn has_idle(&self) -> bool {
+        self.loads.contains(&0)
+    }
+
+    /// Takes what somebody else has counted of a thread, all of whose earlier chunks were submitted, into the order.
+    pub fn put(&mut self, thread: ThreadNumber, window: Window) {
+        let counted = Counted {
+            thread,
+            window: Ok(window),
+        };
+        self.early.insert(self.submitted, counted);
+        self.submitted += 1;
     }
 
     /// The next chunk's thread and lifetimes, in the order of submission, if it is counted.
@@ -162,15 +202,15 @@ impl Pool {
 
     fn arrived(&mut self, done: Done) {
         self.loads[done.worker] -= 1;
-        self.early.insert(done.number, done);
+        self.early.insert(done.number, done.counted);
     }
 
     fn take_next(&mut self) -> Result<Option<(ThreadNumber, Window)>, CollectError> {
-        let Some(done) = self.early.remove(&self.joined) else {
+        let Some(Counted { thread, window }) = self.early.remove(&self.joined) else {
             return Ok(None);
         };
         self.joined += 1;
-        done.window.map(|window| Some((done.thread, window)))
+        window.map(|window| Some((thread, window)))
     }
 }
 
@@ -185,6 +225,17 @@ impl std::fmt::Debug for Pool {
     }
 }
 
+/// Puts the calling thread on a CPU, for when it has nothing else to do.
+fn idle_on(cpu: usize) {
+    let mut set = CpuSet::new();
+    // Should either be refused, chunks are counted all the same.
+    let _ = set
+        .set(cpu)
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
+    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
+}
+
 fn run(number: usize, mut worker: Worker, work: &Receiver<Work>, results: &Sender<Done>) -> Worker {
     for work in work {
         match work {
@@ -196,8 +247,7 @@ fn run(number: usize, mut worker: Worker, work: &Receiver<Work>, results: &Sende
                 let _ = results.send(Done {
                     number: chunk,
                     worker: number,
-                    thread,
-                    window,
+                    counted: Counted { thread, window },
                 });
             }
         }

@@ -8,11 +8,15 @@ use std::sync::Arc;
 
 use super::access::{LastPage, count_one};
 use super::bits::{BATCH, Planes};
-use super::kernels::{Isa, Job, Lane};
+use super::kernels::{Isa, Job, Lane, fetch};
 use super::lifetime::Window;
 use super::memory::Pages;
 use super::unit::{Effect, Unit};
 use crate::template::{ROW_ALIGN, ROW_HEADER, UnitId};
+
+/// How far ahead of the scan its bytes are fetched: they come from another core's cache, and where the next row begins is known only from the
+/// header before it.
+const AHEAD: usize = 8192;
 
 /// What is counted from rows: for each unit, and the pages that all units share.
 #[derive(Debug, Default)]
@@ -157,7 +161,13 @@ impl Counts {
     /// Goes through rows from `at` on until it must stop. Rows may remain on lists until [`Counts::flush`].
     pub fn scan(&mut self, isa: Isa, window: &mut Window, rows: Rows<'_>, at: usize) -> Stop {
         let mut at = at;
+        let mut fetched = at;
         loop {
+            let ahead = (at + AHEAD).min(rows.end);
+            if fetched < ahead {
+                fetch(&rows.bytes[fetched..ahead]);
+                fetched = ahead;
+            }
             let hot = &mut self.hot[..];
             let listed = &mut self.listed;
             let stop = isa.run(Scan {

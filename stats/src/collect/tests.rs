@@ -205,11 +205,11 @@ impl Source for Bytes {
     fn done(self: Box<Self>) {}
 }
 
-/// One random run, in the collector with this instruction set and so many workers, and in the model.
-fn compare(seed: u64, isa: Isa, workers: usize, level: Level) {
+/// One random run, in the collector with this instruction set and these who count, and in the model.
+fn compare(seed: u64, isa: Isa, crew: Crew, level: Level) {
     let mut random = Random::new(seed);
     let mut shapes = Shapes::default();
-    let mut collector = Collector::new(isa, workers);
+    let mut collector = Collector::new(isa, crew);
     let mut naive = Naive::new(level);
     let units: Vec<_> = (1..1 + 1 + random.below(12) as u32)
         .map(|id| random_unit(&mut random, &mut shapes, id, level))
@@ -258,11 +258,12 @@ fn compare(seed: u64, isa: Isa, workers: usize, level: Level) {
         let end = chunk.len();
         chunk.extend(random.bytes(READABLE_BEHIND));
         let source = Box::new(Bytes(chunk));
-        collector.chunk(thread, source, end, start).unwrap();
+        let more = random.below(2) == 0;
+        collector.chunk(thread, source, end, start, more).unwrap();
     }
     let (statistics, _) = collector.finish().unwrap();
     let expected = naive.finish();
-    let context = format!("seed {seed}, {}, {workers} workers, {level:?}", isa.name());
+    let context = format!("seed {seed}, {}, {crew:?}, {level:?}", isa.name());
     assert_eq!(statistics.threads, expected.threads, "{context}");
     assert_eq!(statistics.registers, expected.registers, "{context}");
     assert_eq!(statistics.blocks, expected.blocks, "{context}");
@@ -290,17 +291,20 @@ fn compare(seed: u64, isa: Isa, workers: usize, level: Level) {
 fn random_runs_are_counted_as_one_by_one() {
     for isa in Isa::all() {
         for seed in 0..8 {
-            compare(seed, isa, 1, Level::Full);
+            compare(seed, isa, Crew::Alone, Level::Full);
         }
-        compare(99, isa, 1, Level::Counts);
+        compare(99, isa, Crew::Alone, Level::Counts);
     }
 }
 
 #[test]
 fn any_number_of_workers_counts_the_same() {
-    for workers in 2..5 {
+    let crews = [Crew::WithDeputy(0)]
+        .into_iter()
+        .chain((2..5).map(Crew::Workers));
+    for crew in crews {
         for seed in 200..203 {
-            compare(seed, Isa::detect(), workers, Level::Full);
+            compare(seed, Isa::detect(), crew, Level::Full);
         }
     }
 }
@@ -339,7 +343,7 @@ fn damaged_rows_are_found() {
         let mut chunk = bytes.to_vec();
         chunk.resize(8 + READABLE_BEHIND, 0);
         let error = Collector::default()
-            .chunk(3, Box::new(Bytes(chunk)), 8, 0)
+            .chunk(3, Box::new(Bytes(chunk)), 8, 0, false)
             .unwrap_err();
         assert!(
             matches!(

@@ -50,7 +50,7 @@ fn receive(socket: &mut UnixStream) -> Answer {
     }
 }
 
-fn run(workers: usize, chunks: u64) {
+fn run(crew: Crew, chunks: u64) {
     let scratch = tempfile::tempdir().unwrap();
     let out = scratch.path().join("out");
     let layout = Layout {
@@ -60,7 +60,7 @@ fn run(workers: usize, chunks: u64) {
     let mut producer = Producer::create(layout).unwrap();
     let memory = producer.as_fd().try_clone_to_owned().unwrap();
     let (mut socket, theirs) = UnixStream::pair().unwrap();
-    let server = std::thread::spawn(move || serve(theirs, memory, workers, None));
+    let server = std::thread::spawn(move || serve(theirs, memory, crew, None));
     send(&mut socket, &Message::Start { level: Level::Full });
     send(&mut socket, &Message::Unit(Box::new(unit())));
     producer.open(0, 0);
@@ -101,9 +101,9 @@ fn run(workers: usize, chunks: u64) {
 }
 
 #[test]
-fn one_worker_or_several_serve_a_run() {
-    for workers in [1, 3] {
-        run(workers, 50);
+fn whoever_counts_serves_a_run() {
+    for crew in [Crew::Alone, Crew::WithDeputy(0), Crew::Workers(3)] {
+        run(crew, 50);
     }
 }
 
@@ -113,5 +113,20 @@ fn without_a_supervisor_it_ends_quietly() {
     let memory = producer.as_fd().try_clone_to_owned().unwrap();
     let (socket, theirs) = UnixStream::pair().unwrap();
     drop(socket);
-    serve(theirs, memory, 1, None).unwrap();
+    serve(theirs, memory, Crew::Alone, None).unwrap();
+}
+
+#[test]
+fn what_is_said_of_cpus_is_understood() {
+    for of_program in [None, Some(3)] {
+        for others in [vec![], vec![0], vec![1, 2]] {
+            let cpus = Cpus { of_program, others };
+            let arguments: Vec<OsString> = cpus.arguments().map(OsString::from).collect();
+            assert_eq!(Cpus::from_arguments(&arguments), Some(cpus));
+        }
+    }
+    for wrong in [&[][..], &["serve"], &["other", "any"], &["serve", "-1"]] {
+        let arguments: Vec<OsString> = wrong.iter().map(OsString::from).collect();
+        assert_eq!(Cpus::from_arguments(&arguments), None);
+    }
 }

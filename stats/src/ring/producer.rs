@@ -81,9 +81,10 @@ impl Producer {
     /// A place where the slot's thread can go on writing, if one of its chunks is free. `after` is the chunk
     /// that was filled last.
     pub fn free_chunk(&self, slot: u32, after: u32) -> Option<Cursor> {
-        let chunk = (after + 1) % CHUNKS;
-        let busy = self.control().busy(slot, chunk).load(Acquire) != 0;
-        (!busy).then_some(Cursor { slot, chunk, at: 0 })
+        let free = |chunk: &u32| self.control().busy(slot, *chunk).load(Acquire) == 0;
+        let mut others = (after + 1..after + 1 + CHUNKS).map(|chunk| chunk % CHUNKS);
+        let chunk = others.find(free)?;
+        Some(Cursor { slot, chunk, at: 0 })
     }
 
     /// Hands the chunk of `filled` to the consumer; true if the consumer sleeps and must be woken.

@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use fits_stats::client::Cpus;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -45,14 +46,18 @@ impl CpuPlan {
         self.target
     }
 
-    /// The CPUs for the statistics process: all others that we may use; empty when there are none.
+    /// For the statistics process: it gets all others that we may use.
     #[must_use]
-    pub fn others(&self) -> Vec<usize> {
+    pub fn for_statistics(&self) -> Cpus {
         let may_use = |&cpu: &usize| self.allowed.is_some_and(|set| set.is_set(cpu) == Ok(true));
-        (0..CpuSet::count())
+        let others = (0..CpuSet::count())
             .filter(may_use)
             .filter(|&cpu| Some(cpu) != self.target)
-            .collect()
+            .collect();
+        Cpus {
+            of_program: self.target,
+            others,
+        }
     }
 
     /// Moves the calling thread, which will be the tracer, to the target's CPU.

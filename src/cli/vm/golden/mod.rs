@@ -96,7 +96,11 @@ impl GoldenFlags {
             None => None,
         };
         let level = self.stats.of_model();
-        let stats = StatsProcess::start(&statistics_program()?, level, &CpuPlan::new().others())?;
+        let stats = StatsProcess::start(
+            &statistics_program()?,
+            level,
+            &CpuPlan::new().for_statistics(),
+        )?;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
