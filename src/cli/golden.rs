@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, Parser, ValueEnum};
 use fits_dbt::runtime::Translator;
 use fits_stats::client::StatsProcess;
 use fits_stats::model::{self, CrashSite, ExitInfo, RunInfo, RunTimes};
@@ -30,9 +30,13 @@ use crate::exit_code;
 ///
 /// Every run starts from the same state: no address-space randomisation, fixed random bytes, no vDSO, a virtual time-stamp counter.
 ///
-/// A golden run of a kernel is "fits vm --golden DIR".
+/// "--vm" counts what a kernel does in the virtual machine instead; what follows it are flags of "fits vm".
 #[derive(Debug, Args)]
 #[command(after_help = exit_code::TABLE)]
+#[command(group(ArgGroup::new("subject").required(true).args(["PROG", "vm"])))]
+#[command(
+    override_usage = "fits golden [OPTIONS] PROG...\n       fits golden [--out DIR] [--stats LEVEL] [--force] --vm VM-FLAGS..."
+)]
 pub(crate) struct GoldenArgs {
     /// What executes the program
     #[arg(long, value_enum, default_value_t = BackendChoice::Dbt)]
@@ -62,8 +66,17 @@ pub(crate) struct GoldenArgs {
     /// Say nothing unless something fails: no summary, no progress
     #[arg(long, short)]
     pub(crate) quiet: bool,
+    /// Boot a kernel in the virtual machine and count that: "--vm --kernel vmlinuz --initrd initrd", say. All that follows are flags of "fits vm"
+    #[arg(
+        long,
+        value_name = "VM-FLAGS",
+        num_args = 1..,
+        allow_hyphen_values = true,
+        conflicts_with_all = ["backend", "raw_environment", "follow_forks", "code_cache", "verify", "quiet"]
+    )]
+    vm: Vec<OsString>,
     #[command(flatten)]
-    pub(crate) program: ProgramArgs,
+    program: Option<ProgramArgs>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -92,11 +105,28 @@ impl Level {
 }
 
 impl GoldenArgs {
+    /// The program with its arguments; empty with `--vm`.
+    pub(crate) fn program(&self) -> &[OsString] {
+        self.program.as_ref().map_or(&[], ProgramArgs::words)
+    }
+
+    /// What "fits vm" is told with `--vm`.
+    fn vm_words(&self) -> Vec<OsString> {
+        let level = self.stats.to_possible_value();
+        let level = level.map_or_else(String::new, |level| level.get_name().to_owned());
+        let mut words: Vec<OsString> = ["fits", "vm", "--golden"].map(Into::into).into();
+        words.push(self.folder().into());
+        words.extend(["--stats".into(), level.into()]);
+        words.extend(self.force.then(|| "--force".into()));
+        words.extend(self.vm.iter().cloned());
+        words
+    }
+
     /// Where the results go.
     pub(crate) fn folder(&self) -> PathBuf {
         self.out
             .clone()
-            .unwrap_or_else(|| default_folder(self.program.program()))
+            .unwrap_or_else(|| default_folder(self.program().first().unwrap_or(&"vm".into())))
     }
 
     fn environment(&self) -> Environment {
@@ -122,6 +152,10 @@ fn default_folder(program: &OsString) -> PathBuf {
 }
 
 pub(crate) fn run(args: &GoldenArgs) -> Result<u8, CliError> {
+    if !args.vm.is_empty() {
+        let parsed = super::Cli::try_parse_from(args.vm_words());
+        return super::run(parsed.unwrap_or_else(|error| error.exit()));
+    }
     let out = args.folder();
     let existing = if args.force {
         Existing::Replace
@@ -143,7 +177,11 @@ pub(crate) fn execute(
     out: &Path,
     stdio: [Stdio; 3],
 ) -> Result<Executed, CliError> {
-    let mut command = Command::new(args.program.program()).args(args.program.arguments());
+    let (program, arguments) = args
+        .program()
+        .split_first()
+        .ok_or_else(|| CliError::Usage("no program is named".to_owned()))?;
+    let mut command = Command::new(program).args(arguments);
     for (number, stream) in stdio.into_iter().enumerate() {
         command = command.stdio(number, stream);
     }
@@ -154,7 +192,7 @@ pub(crate) fn execute(
         code_cache: args.code_cache,
         ..RunOptions::new(args.stats.of_model(), args.environment(), CpuPlan::new())
     };
-    let words = args.program.words().iter();
+    let words = args.program().iter();
     let words: Vec<String> = words
         .map(|text| text.to_string_lossy().into_owned())
         .collect();

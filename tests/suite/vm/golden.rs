@@ -1,8 +1,10 @@
 //! Golden runs of a kernel: a stretch of a boot, counted.
 
+use std::process::{Command, Stdio};
+
 use xtask::guests::Flavour;
 
-use super::{fits, guests, path, text};
+use super::{FITS, fits, guests, path, text};
 
 fn rows(folder: &std::path::Path, name: &str) -> Vec<csv::StringRecord> {
     let mut reader = csv::Reader::from_path(folder.join(name)).expect("the file is there");
@@ -11,6 +13,34 @@ fn rows(folder: &std::path::Path, name: &str) -> Vec<csv::StringRecord> {
 
 fn number(row: &csv::StringRecord, column: usize) -> u64 {
     row[column].parse().expect("a number")
+}
+
+#[test]
+fn a_golden_run_is_of_a_program_or_of_a_kernel() {
+    for (words, sentence) in [
+        (&["golden"][..], "<PROG|--vm <VM-FLAGS>...>"),
+        (&["golden", "--vm"], "a value is required for '--vm"),
+        (
+            &["golden", "--verify", "--vm", "--kernel", "k"],
+            "cannot be used with",
+        ),
+        (
+            &["golden", "--vm", "--kernel", "/no/kernel"],
+            "cannot read kernel /no/kernel",
+        ),
+        (
+            &["golden", "--vm", "--nonsense"],
+            "unexpected argument '--nonsense'",
+        ),
+    ] {
+        let output = Command::new(FITS)
+            .args(words)
+            .output()
+            .expect("fits starts");
+        assert!(!output.status.success(), "{words:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains(sentence), "{words:?}: {said}");
+    }
 }
 
 #[test]
@@ -65,6 +95,18 @@ fn a_stretch_of_a_boot_is_counted_by_function() {
     assert_eq!(summary["privilege"]["kernel"], COUNTED);
     assert_eq!(rows(&full, "mix.csv"), rows(&counts, "mix.csv"));
     assert!(full.join("operand_bits.csv").exists() && !counts.join("operand_bits.csv").exists());
+    let spelled = folder.path().join("spelled");
+    let output = Command::new(FITS)
+        .args(["golden", "--stats", "counts", "--out", path(&spelled)])
+        .args(["--vm", "--kernel", path(&kernel)])
+        .args(["--golden-from", &FROM.to_string()])
+        .args(["--max-instructions", &(FROM + COUNTED).to_string()])
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("fits starts");
+    assert_eq!(output.status.code(), Some(124), "{}", text(&output.stderr));
+    assert_eq!(rows(&spelled, "blocks.csv"), rows(&counts, "blocks.csv"));
     let regions = rows(&full, "memory.csv");
     assert!(regions.iter().any(|row| &row[1] == "[kernel]"));
 }
