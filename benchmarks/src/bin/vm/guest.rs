@@ -11,7 +11,10 @@ const INIT: &str = "#!/bin/sh\nmount -t proc proc /proc\nexec sh\n";
 
 /// Files that an emulator is given.
 pub(crate) struct Guest {
+    /// The small kernel, which emulators unpack.
     pub(crate) kernel: PathBuf,
+    /// The kernel for everything, which unpacks itself.
+    pub(crate) full: PathBuf,
     pub(crate) initrd: PathBuf,
 }
 
@@ -43,6 +46,7 @@ pub(crate) fn build(scratch: &Path) -> Result<Guest> {
     std::fs::write(&initrd, archive.finish()).context("cannot write the RAM disk")?;
     Ok(Guest {
         kernel: fetched.kernel(Flavour::Cloud),
+        full: fetched.kernel(Flavour::Full),
         initrd,
     })
 }

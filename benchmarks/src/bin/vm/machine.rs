@@ -28,7 +28,7 @@ impl Engine {
         }
     }
 
-    fn command(self, fits: &Path, guest: &Guest) -> Command {
+    fn command(self, fits: &Path, kernel: &Path, initrd: &Path) -> Command {
         const APPEND: &str = "console=ttyS0 panic=-1";
         let mut command = match self {
             Engine::Interpreter | Engine::Translated => {
@@ -38,8 +38,10 @@ impl Engine {
                 } else {
                     "translated"
                 };
-                command.args(["vm", "--memory", "256M", "--stage", stage, "--kernel"]);
-                command.arg(&guest.kernel).arg("--initrd");
+                command.args(["vm", "--memory", "256M", "--stage", stage]);
+                // As QEMU does it.
+                command.args(["--entry", "bzimage", "--kernel"]);
+                command.arg(kernel).arg("--initrd");
                 command
             }
             Engine::Qemu => {
@@ -47,11 +49,11 @@ impl Engine {
                 command.args(["-accel", "tcg", "-M", "pc", "-smp", "1", "-m", "256"]);
                 command.args(["-nodefaults", "-display", "none", "-serial", "stdio"]);
                 command.args(["-no-reboot", "-kernel"]);
-                command.arg(&guest.kernel).arg("-initrd");
+                command.arg(kernel).arg("-initrd");
                 command
             }
         };
-        command.arg(&guest.initrd);
+        command.arg(initrd);
         command.args([
             if self == Engine::Qemu {
                 "-append"
@@ -94,10 +96,12 @@ pub(crate) struct Part {
     pub(crate) iterations: f64,
 }
 
-/// All parts of a boot: the first is the way to the shell.
+/// All parts of the boots: the first is the way to the shell.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
     pub(crate) parts: Vec<Part>,
+    /// KiB that the emulator had at most, in any boot.
+    pub(crate) peak: u64,
 }
 
 /// A running emulator.
@@ -130,6 +134,15 @@ impl Running {
             wall: self.start.elapsed().as_secs_f64(),
             cpu: (user + system) / TICKS_PER_SECOND,
         })
+    }
+
+    /// KiB that it had at most.
+    fn peak(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let words = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = words.and_then(|words| words.split_whitespace().next()?.parse().ok());
+        number.with_context(|| format!("{path} has no VmHWM"))
     }
 
     /// Reads until `text` has been printed; what is behind it stays for the next time.
@@ -189,47 +202,75 @@ impl Running {
     }
 }
 
-/// Boots to the shell, runs the loops with their lengths divided, switches off.
+/// Boots the small kernel to the shell and runs the loops with their lengths divided; then boots the full one to the shell.
 pub(crate) fn measure(
     engine: Engine,
     fits: &Path,
     guest: &Guest,
     divisor: u32,
 ) -> Result<Measured> {
-    let child = engine
-        .command(fits, guest)
+    let command = |kernel| engine.command(fits, kernel, &guest.initrd);
+    let small = boot(command(&guest.kernel), |running| {
+        let mut parts = vec![to_the_shell(running, "to the shell")?];
+        loops(running, divisor, &mut parts)?;
+        Ok(parts)
+    })
+    .with_context(|| engine.name())?;
+    let full = boot(command(&guest.full), |running| {
+        Ok(vec![to_the_shell(running, "full kernel to the shell")?])
+    })
+    .with_context(|| engine.name())?;
+    Ok(Measured {
+        parts: [small.parts, full.parts].concat(),
+        peak: small.peak.max(full.peak),
+    })
+}
+
+/// Starts an emulator, does this with it, and switches the guest off.
+fn boot(
+    mut command: Command,
+    measure: impl FnOnce(&mut Running) -> Result<Vec<Part>>,
+) -> Result<Measured> {
+    let child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
-        .with_context(|| format!("cannot start {}", engine.name()))?;
+        .context("cannot start the emulator")?;
     let mut running = Running {
         child,
         start: Instant::now(),
         printed: String::new(),
     };
-    let parts = parts(&mut running, divisor);
-    if parts.is_err() {
+    let measured = measure(&mut running).and_then(|parts| {
+        let peak = running.peak()?;
+        running.send("poweroff -f\n")?;
+        running.wait_for("Power down")?;
+        Ok(Measured { parts, peak })
+    });
+    if measured.is_err() {
         running.child.kill().context("cannot end the emulator")?;
     }
     let status = running.child.wait().context("cannot wait")?;
-    let parts = parts?;
+    let measured = measured?;
     if !status.success() {
-        bail!("{} ended with {status}", engine.name());
+        bail!("the emulator ended with {status}");
     }
-    Ok(Measured { parts })
+    Ok(measured)
 }
 
 const LOOPS: [&str; 5] = ["integer", "memory", "branch", "vector", "system calls"];
 
-fn parts(running: &mut Running, divisor: u32) -> Result<Vec<Part>> {
-    let time = running.wait_for("/ # ")?;
-    let mut parts = vec![Part {
-        name: "to the shell".into(),
-        time,
+fn to_the_shell(running: &mut Running, name: &str) -> Result<Part> {
+    Ok(Part {
+        name: name.to_owned(),
+        time: running.wait_for("/ # ")?,
         instructions: 0.0,
         iterations: 0.0,
-    }];
+    })
+}
+
+fn loops(running: &mut Running, divisor: u32, parts: &mut Vec<Part>) -> Result<()> {
     running.send(&format!("vm_loops {divisor}\n"))?;
     for name in LOOPS {
         let begin = running.wait_for(&format!("BEGIN {name}\r\n"))?;
@@ -251,7 +292,5 @@ fn parts(running: &mut Running, divisor: u32) -> Result<Vec<Part>> {
         });
     }
     running.wait_for("/ # ")?;
-    running.send("poweroff -f\n")?;
-    running.wait_for("Power down")?;
-    Ok(parts)
+    Ok(())
 }

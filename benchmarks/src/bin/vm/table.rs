@@ -63,6 +63,13 @@ pub(crate) fn render(all: &[(Engine, Measured)]) -> String {
             );
         }
     }
+    text.push_str("\nMemory of the emulator at most, for a guest of 256 MiB:\n\n");
+    for engine in Engine::ALL {
+        let peaks = all.iter().filter(|(of, _)| *of == engine);
+        let peak = peaks.map(|(_, measured)| measured.peak).max();
+        let mib = peak.unwrap_or_default() / 1024;
+        let _ = writeln!(text, "- {}: {mib} MiB", engine.name());
+    }
     text
 }
 
