@@ -108,6 +108,28 @@ impl Cpu {
         if inside { Ok(()) } else { Err(fault) }
     }
 
+    fn check_canonical(&self, segment: u8, linear: u64, length: u64) -> Result<(), Trap> {
+        if self.code_size != CodeSize::Bits64
+            || (canonical(linear) && canonical(linear.wrapping_add(length - 1)))
+        {
+            return Ok(());
+        }
+        let vector = if usize::from(segment) == SS {
+            trap::SS
+        } else {
+            trap::GP
+        };
+        Err(Trap::code(vector, 0))
+    }
+
+    /// The exception of an address that must be aligned and is not. That it is not canonical is found first: in the stack segment that is another
+    /// exception.
+    #[cold]
+    pub(crate) fn misaligned(&self, segment: u8, linear: u64, length: u64) -> Trap {
+        let canonical = self.check_canonical(segment, linear, length);
+        canonical.err().unwrap_or(trap::GP0)
+    }
+
     /// Alignment, canonical form, watchpoints.
     fn check_slow(
         &mut self,
@@ -116,16 +138,7 @@ impl Cpu {
         length: u64,
         write: bool,
     ) -> Result<(), Trap> {
-        if self.code_size == CodeSize::Bits64
-            && (!canonical(linear) || !canonical(linear.wrapping_add(length - 1)))
-        {
-            let vector = if usize::from(segment) == SS {
-                trap::SS
-            } else {
-                trap::GP
-            };
-            return Err(Trap::code(vector, 0));
-        }
+        self.check_canonical(segment, linear, length)?;
         if self.class == tlb::SLOW {
             let checked = self.cpl == 3
                 && self.cr0 & 1 << 18 != 0

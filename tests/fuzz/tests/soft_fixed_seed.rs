@@ -35,3 +35,20 @@ fn thousands_of_sequences_do_the_same_in_software_as_blocks() {
 fn thousands_of_sequences_do_the_same_in_software_translated() {
     run(How::Translated, 2 * CASES..4 * CASES);
 }
+
+/// Cases that differed once: an address that was neither aligned nor canonical, in the stack segment.
+#[test]
+fn what_long_runs_have_found_stays_mended() {
+    const FOUND: [u64; 1] = [501_369];
+    fits_tracer::process::CpuPlan::new().pin_tracer();
+    let mut fuzzer = Fuzzer::start_with(comparable).expect("the child starts");
+    for how in [How::Step, How::Blocks, How::Translated] {
+        let mut soft = Soft::new(how).expect("the software processor starts");
+        for seed in FOUND {
+            let found = fuzzer
+                .check_soft(&mut soft, seed)
+                .expect("the child goes on");
+            assert_eq!(found, None, "seed {seed}, {how:?}");
+        }
+    }
+}

@@ -175,7 +175,7 @@ fn prepare(cpu: &mut Cpu, op: &Op, offset: u64) -> Result<(), Trap> {
     let write = op.more & WRITE != 0;
     let linear = cpu.linear(op.seg, offset, size, write)?;
     if op.more & ALIGNED != 0 && linear & (size - 1) != 0 {
-        return Err(GP0);
+        return Err(cpu.misaligned(op.seg, linear, size));
     }
     if write {
         cpu.probe(op.seg, linear, size, true)?;

@@ -90,7 +90,7 @@ impl Cpu {
     fn aligned(&mut self, op: &Op, offset: u64, to: u64) -> Result<(), Trap> {
         let linear = offset.wrapping_add(self.lin[usize::from(op.seg) % 6]);
         if linear & (to - 1) != 0 {
-            return Err(GP0);
+            return Err(self.misaligned(op.seg, linear, to));
         }
         Ok(())
     }
