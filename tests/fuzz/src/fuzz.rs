@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::machine::{Halt, Machine, State};
 use crate::native::{self, End};
 use crate::random::Random;
+use crate::report::listing;
 use crate::rows::Expected;
 use crate::runtime::{self, Mismatch, Mode};
 use crate::soft::Soft;
@@ -120,7 +121,7 @@ impl Fuzzer {
         self.totals.faults += u64::from(matches!(&trace.end, End::Fault(..)));
         let found = soft.compare(&layout, &trace)?;
         self.totals.differences += u64::from(found.is_some());
-        Ok(found.map(|found| format!("seed {seed}: {found}")))
+        Ok(found.map(|found| format!("seed {seed}: {found}\n{}", listing(&layout))))
     }
 
     /// Runs the case of that seed.

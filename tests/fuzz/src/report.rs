@@ -1,6 +1,6 @@
 //! A failing case as text.
 
-use crate::case::Case;
+use crate::case::{Case, Layout};
 use crate::places::CODE;
 use crate::runtime::Mismatch;
 use crate::start::general;
@@ -23,6 +23,17 @@ pub fn render(case: &Case, mismatch: &Mismatch) -> String {
         mismatch.index,
         mismatch.text
     );
+    text.push_str(&listing(&layout));
+    for line in &mismatch.host {
+        let _ = writeln!(text, "  {line}");
+    }
+    text
+}
+
+/// The instructions of a sequence, and the registers that it begins with.
+#[must_use]
+pub fn listing(layout: &Layout) -> String {
+    let mut text = String::new();
     let _ = writeln!(text, "guest:");
     let mut formatter = IntelFormatter::new();
     for (&from, &to) in layout.addresses.iter().zip(&layout.addresses[1..]) {
@@ -44,8 +55,5 @@ pub fn render(case: &Case, mismatch: &Mismatch) -> String {
         general(registers),
         registers.eflags
     );
-    for line in &mismatch.host {
-        let _ = writeln!(text, "  {line}");
-    }
     text
 }

@@ -12,7 +12,10 @@ use fits_sysemu::bus::EmptyBus;
 use fits_sysemu::cpu::state::{CS, DS, FS, GS, RIP, SS, Segment};
 use fits_sysemu::cpu::{Processor, Stage, Stop, trap};
 use fits_sysemu::memory::Ram;
-use iced_x86::{Code, CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
+use iced_x86::{
+    Code, CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, MemorySize, Mnemonic,
+    Register,
+};
 
 /// Physical places: descriptor table of interrupts, segments, task state, handlers, kernel stack, page tables, code, data.
 const IDT: u64 = 0x1000;
@@ -324,6 +327,9 @@ impl Soft {
             "{at:#x} {instruction} ({:?}) at the fault",
             instruction.code()
         );
+        if is_call_through_stack_pointer(&instruction) {
+            return Ok(None);
+        }
         let stop = self.processor.run(self.processor.cpu.retired + 1);
         let allowed = is_exact_underflow(*fault, native) || is_masked_store(&instruction);
         if stop == Stop::Limit && allowed {
@@ -336,7 +342,7 @@ impl Soft {
         }
         let mmx = (0..instruction.op_count()).any(|n| instruction.op_register(n).is_mm());
         let mut fault = *fault;
-        if is_masked_store(&instruction) || instruction.memory_size().size() == 512 {
+        if is_masked_store(&instruction) || is_state(&instruction) {
             // Which byte of the operand the fault names is the processor's choice.
             let named = self.processor.cpu.cr2;
             if named.wrapping_sub(fault.address).wrapping_add(512) < 1024 {
@@ -422,6 +428,24 @@ impl Soft {
         }
         difference(native, &got).map(|found| found.replace("translated", "in software"))
     }
+}
+
+/// `call rsp` whose target and stack are not canonical: AMD processors push first, those of Intel, as the software processor, look at the target.
+fn is_call_through_stack_pointer(instruction: &Instruction) -> bool {
+    instruction.mnemonic() == Mnemonic::Call && instruction.op0_register() == Register::RSP
+}
+
+/// The processor's state, or that of the x87 unit, in memory.
+fn is_state(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.memory_size(),
+        MemorySize::FpuEnv14
+            | MemorySize::FpuEnv28
+            | MemorySize::FpuState94
+            | MemorySize::FpuState108
+            | MemorySize::Fxsave_512Byte
+            | MemorySize::Fxsave64_512Byte
+    )
 }
 
 /// Whether a byte-masked store with an empty mask faults is the processor's choice.

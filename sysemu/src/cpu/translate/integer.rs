@@ -129,6 +129,13 @@ pub(super) struct FlagUse {
 
 impl FlagUse {
     pub(super) fn of(i: &Instruction) -> FlagUse {
+        // A rotation through CF by a multiple of all its bits changes nothing, says the decoder; the processor computes OF all the same.
+        if matches!(i.mnemonic(), Mnemonic::Rcl | Mnemonic::Rcr) {
+            return FlagUse {
+                before: true,
+                after: true,
+            };
+        }
         let modified = i.rflags_modified() & STATUS;
         let undefined = i.rflags_undefined() & STATUS;
         // Logic leaves AF undefined; all processors clear it.
