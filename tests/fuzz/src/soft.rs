@@ -12,10 +12,11 @@ use fits_sysemu::bus::EmptyBus;
 use fits_sysemu::cpu::state::{CS, DS, FS, GS, RIP, SS, Segment};
 use fits_sysemu::cpu::{Processor, Stage, Stop, trap};
 use fits_sysemu::memory::Ram;
+use fits_tracer::step::Decoded;
 use iced_x86::{
     Code, CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, MemorySize, Mnemonic,
-    Register,
 };
+use std::rc::Rc;
 
 /// Physical places: descriptor table of interrupts, segments, task state, handlers, kernel stack, page tables, code, data.
 const IDT: u64 = 0x1000;
@@ -106,6 +107,9 @@ pub struct Soft {
     how: How,
     cases: usize,
 }
+
+/// A bit of MXCSR that only AMD processors have.
+const MISALIGNED: u32 = 1 << 17;
 
 /// How sequences are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,10 +290,12 @@ impl Soft {
         let last = trace
             .steps
             .iter()
-            .position(|step| {
+            .zip(&trace.states[1..])
+            .position(|(step, after)| {
                 let start = step.instruction.ip().wrapping_sub(CODE) as usize;
                 // A jump into an instruction may find one that is not announced.
                 !comparable(step.instruction.code())
+                    || after.extended.mxcsr() & MISALIGNED != 0
                     || odd_branch(&step.instruction, &layout.code[start..])
             })
             .unwrap_or(trace.steps.len());
@@ -302,7 +308,8 @@ impl Soft {
                 last - index
             };
             if let Some(found) = self.advance(trace, index, count) {
-                return Ok(Some(found));
+                let steps = &trace.steps[index..index + count];
+                return Ok((!self.traps_itself(steps)).then_some(found));
             }
             index += count;
         }
@@ -327,12 +334,13 @@ impl Soft {
             "{at:#x} {instruction} ({:?}) at the fault",
             instruction.code()
         );
-        if is_call_through_stack_pointer(&instruction) {
-            return Ok(None);
-        }
         let stop = self.processor.run(self.processor.cpu.retired + 1);
         let allowed = is_exact_underflow(*fault, native) || is_masked_store(&instruction);
         if stop == Stop::Limit && allowed {
+            return Ok(None);
+        }
+        if instruction.mnemonic() == Mnemonic::Call && self.exception() == u64::from(trap::GP) {
+            // AMD processors push the return address first, and fault there; those of Intel, as the software processor, look at the target.
             return Ok(None);
         }
         if stop != Stop::Halted {
@@ -354,6 +362,22 @@ impl Soft {
             .map(|found| format!("{name}: {found}")))
     }
 
+    /// Whether the sequence has popped a trap flag: under single steps the bare CPU's kernel cannot always tell whose it is.
+    fn traps_itself(&self, steps: &[Rc<Decoded>]) -> bool {
+        let pops = |step: &Rc<Decoded>| {
+            matches!(
+                step.instruction.mnemonic(),
+                Mnemonic::Popf | Mnemonic::Popfq
+            )
+        };
+        self.exception() == u64::from(trap::DB) && steps.iter().any(pops)
+    }
+
+    /// The exception in whose handler the processor has halted.
+    fn exception(&self) -> u64 {
+        (self.processor.cpu.ctx.regs[RIP].wrapping_sub(KERNEL + HANDLERS)) / 16
+    }
+
     /// Executes `count` instructions and compares.
     fn advance(&mut self, trace: &Trace, index: usize, count: usize) -> Option<String> {
         let instruction = &trace.steps[index + count - 1].instruction;
@@ -367,7 +391,7 @@ impl Soft {
             instruction.code()
         );
         if stop != Stop::Limit {
-            let vector = (self.processor.cpu.ctx.regs[RIP].wrapping_sub(KERNEL + HANDLERS)) / 16;
+            let vector = self.exception();
             return Some(format!(
                 "{name}: retired natively, {stop:?} (exception {vector}) in software"
             ));
@@ -428,11 +452,6 @@ impl Soft {
         }
         difference(native, &got).map(|found| found.replace("translated", "in software"))
     }
-}
-
-/// `call rsp` whose target and stack are not canonical: AMD processors push first, those of Intel, as the software processor, look at the target.
-fn is_call_through_stack_pointer(instruction: &Instruction) -> bool {
-    instruction.mnemonic() == Mnemonic::Call && instruction.op0_register() == Register::RSP
 }
 
 /// The processor's state, or that of the x87 unit, in memory.
