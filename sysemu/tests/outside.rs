@@ -529,3 +529,20 @@ fn no_flip_of_a_system_register_breaks_the_machine_itself() {
         }
     }
 }
+
+#[test]
+fn a_guest_that_only_raises_exceptions_is_stopped_by_their_number() {
+    // The handler of the invalid opcode begins with one.
+    let mut kernel = ready();
+    kernel.write(HANDLERS + 16 * 6, 0x0b0f);
+    load(&mut kernel, &[0x0f, 0x0b]);
+    kernel.processor.limit_deliveries(100);
+    assert_eq!(kernel.processor.run(100), Stop::Deliveries);
+    assert_eq!(kernel.processor.cpu.retired, 0);
+    assert_eq!(kernel.processor.deliveries_left(), 0);
+    // One that goes on is not stopped.
+    let mut kernel = ready();
+    kernel.processor.limit_deliveries(2);
+    assert_eq!(kernel.run_bytes(&[0x0f, 0x0b]), End::Exception(6, CODE));
+    assert_eq!(kernel.processor.deliveries_left(), 1);
+}

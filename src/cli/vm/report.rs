@@ -58,7 +58,8 @@ pub(super) fn describe(
         | Stop::Watched { .. }
         | Stop::Breakpoint { .. }
         | Stop::SystemCall
-        | Stop::AddressSpace => {
+        | Stop::AddressSpace
+        | Stop::Deliveries => {
             // Only who asks for these stops gets them.
             unreachable!("nobody asked for {stop:?}")
         }

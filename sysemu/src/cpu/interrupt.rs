@@ -71,6 +71,10 @@ impl Cpu {
         self.halted = false;
         self.shadow = false;
         self.delivering = true;
+        self.deliveries = self.deliveries.saturating_sub(1);
+        if self.deliveries == 0 {
+            self.stop_with(Stop::Deliveries);
+        }
         let result = if !self.protected() {
             self.deliver_real(vector)
         } else if self.long_mode() {

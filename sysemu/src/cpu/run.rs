@@ -345,6 +345,7 @@ impl Processor {
     /// Nobody looks at memory, code or time any more, and no cell is stuck.
     pub fn forget_watchers(&mut self) {
         self.alarm = u64::MAX;
+        self.cpu.deliveries = u64::MAX;
         let watched = std::mem::take(&mut self.cpu.breakpoints).any();
         self.cpu.watches = Watches::default();
         if watched {
@@ -370,6 +371,18 @@ impl Processor {
         }
         self.blocks.invalidate(&mut self.cpu);
         Ok(())
+    }
+
+    /// The machine stops when so many exceptions and interrupts have been delivered from now on: a guest can do nothing else for ever without
+    /// retiring an instruction. `u64::MAX` is never.
+    pub fn limit_deliveries(&mut self, count: u64) {
+        self.cpu.deliveries = count;
+    }
+
+    /// How many are left.
+    #[must_use]
+    pub fn deliveries_left(&self) -> u64 {
+        self.cpu.deliveries
     }
 
     /// The machine stops when its virtual time has come to `at` nanoseconds; once, `u64::MAX` is never.

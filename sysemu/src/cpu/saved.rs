@@ -97,6 +97,7 @@ impl Cpu {
             nmi,
             nmi_blocked,
             delivering: _,
+            deliveries: _,
             // What is looked at from outside is the business of who looks.
             watches: _,
             breakpoints: _,

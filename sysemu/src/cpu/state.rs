@@ -224,6 +224,8 @@ pub enum Stop {
     SystemCall,
     /// CR3 was loaded.
     AddressSpace,
+    /// As many exceptions and interrupts as [`crate::cpu::Processor::limit_deliveries`] allows have been delivered.
+    Deliveries,
 }
 
 /// Model-specific registers that have a place of their own.
@@ -327,6 +329,8 @@ pub struct Cpu {
     pub(crate) nmi_blocked: bool,
     /// An interrupt or exception is being delivered.
     pub(crate) delivering: bool,
+    /// How many events may still be delivered before the machine stops.
+    pub(crate) deliveries: u64,
     /// Memory that somebody outside looks at.
     pub(crate) watches: Watches,
     /// Code that somebody outside looks at.
@@ -417,6 +421,7 @@ impl Cpu {
             nmi: false,
             nmi_blocked: false,
             delivering: false,
+            deliveries: u64::MAX,
             watches: Watches::default(),
             breakpoints: Breakpoints::default(),
             broken: Vec::new(),

@@ -1,5 +1,6 @@
 //! A medium that fails as it is told to: it stands between a disk and its image. Who tells it keeps a handle.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,28 +54,40 @@ struct Armed {
     used: u64,
 }
 
-/// The handle: failures that the medium has, to be added to at any time.
+#[derive(Debug, Default)]
+struct Rules {
+    armed: Vec<Armed>,
+    read: BTreeSet<u64>,
+}
+
+/// The handle: failures that the medium has, to be added to at any time, and what was read.
 #[derive(Clone, Debug, Default)]
-pub struct Failures(Arc<Mutex<Vec<Armed>>>);
+pub struct Failures(Arc<Mutex<Rules>>);
 
 impl Failures {
     /// Adds one.
     pub fn add(&self, rule: Rule) {
-        self.lock().push(Armed { rule, used: 0 });
+        self.lock().armed.push(Armed { rule, used: 0 });
     }
 
-    /// Takes all away.
+    /// Takes all away, and forgets what was read.
     pub fn clear(&self) {
-        self.lock().clear();
+        *self.lock() = Rules::default();
+    }
+
+    /// The sectors that were read so far.
+    #[must_use]
+    pub fn read(&self) -> Vec<u64> {
+        self.lock().read.iter().copied().collect()
     }
 
     /// How many accesses failed so far.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.lock().iter().map(|armed| armed.used).sum()
+        self.lock().armed.iter().map(|armed| armed.used).sum()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Armed>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Rules> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -82,7 +95,11 @@ impl Failures {
     fn meet(&self, lba: u64, sectors: u64, write: bool) -> Vec<(Failure, RangeInclusive<u64>)> {
         let last = lba + sectors.max(1) - 1;
         let mut met = Vec::new();
-        for armed in self.lock().iter_mut() {
+        let mut rules = self.lock();
+        if !write {
+            rules.read.extend(lba..=last);
+        }
+        for armed in &mut rules.armed {
             let rule = &armed.rule;
             let open = rule.times.is_none_or(|times| armed.used < times);
             let (from, to) = (*rule.sectors.start(), *rule.sectors.end());
@@ -312,5 +329,10 @@ mod tests {
         disk.write(5, &[3; SECTOR]).expect("written");
         assert_eq!(read(&mut disk, 5, 1).expect("read"), [3; SECTOR]);
         assert_eq!(disk.failures.used(), 0);
+        disk.failures.clear();
+        assert!(disk.failures.read().is_empty());
+        read(&mut disk, 4, 2).expect("read");
+        read(&mut disk, 5, 2).expect("read");
+        assert_eq!(disk.failures.read(), [4, 5, 6]);
     }
 }

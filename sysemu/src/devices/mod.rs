@@ -11,6 +11,7 @@ pub mod lines;
 pub mod medium;
 pub mod network;
 pub mod object;
+pub mod overlay;
 pub mod pci;
 pub mod pic;
 pub mod pit;

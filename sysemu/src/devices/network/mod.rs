@@ -1,5 +1,6 @@
 //! What a network card is connected to.
 
+pub mod faulty;
 pub mod socket;
 pub mod user;
 
@@ -59,6 +60,9 @@ pub trait Network: Debug {
 
     /// The machine has nothing to do: waits so long at most for a frame from outside; false where none can come.
     fn wait(&mut self, limit: Duration) -> bool;
+
+    /// The machine has gone to another state: what was under way to or from the one before is lost.
+    fn reset(&mut self) {}
 }
 
 #[cfg(test)]

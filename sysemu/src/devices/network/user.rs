@@ -18,9 +18,9 @@ use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
 use smoltcp::wire::{
-    DHCP_CLIENT_PORT, DHCP_SERVER_PORT, DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress,
-    EthernetFrame, EthernetProtocol, HardwareAddress, IpAddress, IpCidr, IpProtocol, Ipv4Packet,
-    TcpPacket,
+    ArpOperation, ArpPacket, ArpRepr, DHCP_CLIENT_PORT, DHCP_SERVER_PORT, DhcpMessageType,
+    DhcpPacket, DhcpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,
+    HardwareAddress, IpAddress, IpCidr, IpProtocol, Ipv4Packet, TcpPacket,
 };
 
 use super::Network;
@@ -107,6 +107,10 @@ pub struct User {
     connections: Vec<Connection>,
     /// When the stack wants to act, in virtual nanoseconds.
     stack_at: Option<u64>,
+    /// Connections are refused: nothing comes from outside.
+    closed: bool,
+    /// Whom the stack knows by its address.
+    known: Option<(EthernetAddress, Ipv4Addr)>,
 }
 
 impl std::fmt::Debug for User {
@@ -143,11 +147,22 @@ impl Default for User {
             dhcp,
             connections: Vec::new(),
             stack_at: None,
+            closed: false,
+            known: None,
         }
     }
 }
 
 impl User {
+    /// The same without this computer behind it: connections are refused, so that every run repeats.
+    #[must_use]
+    pub fn closed() -> Self {
+        User {
+            closed: true,
+            ..User::default()
+        }
+    }
+
     /// Where a frame begins a TCP connection to the host, a socket is made ready for it, if this computer accepts it, too.
     fn prepare(&mut self, frame: &[u8]) {
         let Some(port) = connection_begins(frame) else {
@@ -158,7 +173,10 @@ impl User {
             // The first segment may come twice.
             socket.listen_endpoint().port == port && socket.state() != tcp::State::Established
         };
-        if self.connections.len() >= CONNECTIONS || self.connections.iter().any(waits) {
+        if self.closed
+            || self.connections.len() >= CONNECTIONS
+            || self.connections.iter().any(waits)
+        {
             return;
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -180,6 +198,22 @@ impl User {
                 guest_done: false,
             });
         }
+    }
+
+    /// Tells the stack whose frame this is, as if it had asked: a guest that knows the host from before a snapshot does not introduce itself again, and
+    /// its first packet would be lost.
+    fn introduce(&mut self, now: u64, frame: &[u8]) {
+        let sender = sender(frame);
+        if sender.is_none() || sender == self.known {
+            return;
+        }
+        self.known = sender;
+        self.cable.to_stack.extend(sender.map(introduction));
+        let before = self.cable.to_card.len();
+        let at = instant(now);
+        self.interface.poll(at, &mut self.cable, &mut self.sockets);
+        // Nobody has asked for the answer.
+        self.cable.to_card.truncate(before);
     }
 
     /// Lets everything act that can.
@@ -211,6 +245,39 @@ impl User {
             let _ = socket.send_slice(&reply, (Ipv4Addr::BROADCAST, DHCP_CLIENT_PORT));
         }
     }
+}
+
+/// Who in the host's network sends a frame.
+fn sender(frame: &[u8]) -> Option<(EthernetAddress, Ipv4Addr)> {
+    let frame = EthernetFrame::new_checked(frame).ok()?;
+    if frame.ethertype() != EthernetProtocol::Ipv4 {
+        return None;
+    }
+    let packet = Ipv4Packet::new_checked(frame.payload()).ok()?;
+    let address = packet.src_addr();
+    let near = address.to_bits() & MASK.to_bits() == HOST.to_bits() & MASK.to_bits();
+    (near && address != HOST && frame.src_addr().is_unicast()).then(|| (frame.src_addr(), address))
+}
+
+/// The frame by which that card would ask for the host.
+fn introduction((card, address): (EthernetAddress, Ipv4Addr)) -> Vec<u8> {
+    let question = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr: card,
+        source_protocol_addr: address,
+        target_hardware_addr: EthernetAddress([0; 6]),
+        target_protocol_addr: HOST,
+    };
+    let header = EthernetRepr {
+        src_addr: card,
+        dst_addr: EthernetAddress::BROADCAST,
+        ethertype: EthernetProtocol::Arp,
+    };
+    let mut bytes = vec![0; header.buffer_len() + question.buffer_len()];
+    let mut frame = EthernetFrame::new_unchecked(&mut bytes[..]);
+    header.emit(&mut frame);
+    question.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+    bytes
 }
 
 /// The port of the host to which a frame asks for a connection.
@@ -329,6 +396,7 @@ impl Connection {
 
 impl Network for User {
     fn send(&mut self, now: u64, frame: &[u8]) {
+        self.introduce(now, frame);
         self.prepare(frame);
         self.cable.to_stack.push_back(frame.to_vec());
         self.act(now);
@@ -356,11 +424,20 @@ impl Network for User {
         std::thread::sleep(limit);
         true
     }
+
+    fn reset(&mut self) {
+        *self = User {
+            closed: self.closed,
+            ..User::default()
+        };
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use smoltcp::phy::ChecksumCapabilities;
+    use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, Ipv4Repr};
     use std::net::TcpListener;
 
     const MAC: EthernetAddress = EthernetAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
@@ -466,6 +543,53 @@ mod tests {
         }
     }
 
+    /// A ping of a guest that knows the card of the host.
+    fn ping() -> Vec<u8> {
+        let checksums = ChecksumCapabilities::default();
+        let echo = Icmpv4Repr::EchoRequest {
+            ident: 1,
+            seq_no: 1,
+            data: &[7; 20],
+        };
+        let packet = Ipv4Repr {
+            src_addr: GUEST,
+            dst_addr: HOST,
+            next_header: IpProtocol::Icmp,
+            payload_len: echo.buffer_len(),
+            hop_limit: 64,
+        };
+        let header = EthernetRepr {
+            src_addr: MAC,
+            dst_addr: HOST_MAC,
+            ethertype: EthernetProtocol::Ipv4,
+        };
+        let length = header.buffer_len() + packet.buffer_len() + echo.buffer_len();
+        let mut bytes = vec![0; length];
+        let mut frame = EthernetFrame::new_unchecked(&mut bytes[..]);
+        header.emit(&mut frame);
+        let mut ip = Ipv4Packet::new_unchecked(frame.payload_mut());
+        packet.emit(&mut ip, &checksums);
+        let mut icmp = Icmpv4Packet::new_unchecked(ip.payload_mut());
+        echo.emit(&mut icmp, &checksums);
+        bytes
+    }
+
+    #[test]
+    fn a_guest_that_goes_on_from_a_snapshot_is_known_by_its_first_frame() {
+        let mut network = User::default();
+        for now in [0, 1_000_000] {
+            network.send(now, &ping());
+            let reply = network.receive(now).expect("an answer at once");
+            let frame = EthernetFrame::new_checked(&reply[..]).expect("a frame");
+            assert_eq!(frame.dst_addr(), MAC);
+            assert_eq!(frame.ethertype(), EthernetProtocol::Ipv4);
+            assert_eq!(network.receive(now), None);
+        }
+        network.reset();
+        network.send(2_000_000, &ping());
+        assert!(network.receive(2_000_000).is_some());
+    }
+
     #[test]
     fn connections_reach_this_computer_and_no_other() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -509,6 +633,24 @@ mod tests {
             received.len(),
             data.len()
         );
+    }
+
+    #[test]
+    fn a_closed_network_refuses_although_somebody_listens_and_a_reset_leaves_it_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("set");
+        let port = listener.local_addr().expect("bound").port();
+        let mut guest = Guest::with_address();
+        guest.network = User::closed();
+        guest.network.reset();
+        let handle = guest.connect(port);
+        for _ in 0..10 {
+            guest.step();
+        }
+        let socket = guest.sockets.get::<tcp::Socket<'_>>(handle);
+        assert_eq!(socket.state(), tcp::State::Closed);
+        let nobody = listener.accept().expect_err("nobody has connected");
+        assert_eq!(nobody.kind(), ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -175,6 +175,7 @@ impl Component for Net {
         self.send_at = send_at;
         self.look_at = look_at;
         self.kept = kept;
+        self.network.reset();
         Ok(())
     }
 }
