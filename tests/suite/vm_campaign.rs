@@ -128,12 +128,13 @@ fn what_is_wrong_is_refused_before_anything_is_written() {
     std::fs::write(&faults, "\nreg:rax:99@1\n").expect("written");
     let image = folder.path().join("image");
     std::fs::write(&image, [0; 4096]).expect("written");
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["--kinds", "tape"], "the kinds are register"),
-        (&["--kinds", "disk"], "no disk"),
+        (&["--kinds", "disk"], "reads no disk"),
+        (&["--kinds", "network"], "no frame"),
         (&["--faults", name(&faults)], "faults:2"),
-        (&["--disk", name(&image)], "readonly"),
-        (&["--net", "user"], "--net"),
+        (&["--disk", name(&image)], "a disk that it lacks"),
+        (&["--net", "socket=/tmp/x"], "does not repeat"),
         (&["--max-instructions", "10"], "does not end within 10"),
     ];
     let out = folder.path().join("out");

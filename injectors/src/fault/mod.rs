@@ -15,7 +15,7 @@ pub(crate) mod parse;
 mod register;
 #[cfg(test)]
 mod tests;
-mod trigger;
+pub(crate) mod trigger;
 
 use std::fmt;
 

@@ -66,7 +66,7 @@ pub struct Arrival {
 }
 
 /// `:3`; nothing for 1.
-struct Count(u64);
+pub(crate) struct Count(pub(crate) u64);
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,13 +87,25 @@ fn write_from(f: &mut fmt::Formatter<'_>, from: Option<&Arrival>) -> fmt::Result
     from.map_or(Ok(()), |arrival| write!(f, ",from={arrival}"))
 }
 
-fn write_time(f: &mut fmt::Formatter<'_>, time: Duration) -> fmt::Result {
-    let fraction = format!("{:09}", time.subsec_nanos());
-    let fraction = fraction.trim_end_matches('0');
-    write!(f, "time={}", time.as_secs())?;
-    match fraction {
-        "" => Ok(()),
-        digits => write!(f, ".{digits}"),
+/// `0.25`: seconds, without zeros at the end.
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fraction = format!("{:09}", self.0.subsec_nanos());
+        write!(f, "{}", self.0.as_secs())?;
+        match fraction.trim_end_matches('0') {
+            "" => Ok(()),
+            digits => write!(f, ".{digits}"),
+        }
+    }
+}
+
+/// `call=write:2`
+pub(crate) fn write_call(f: &mut fmt::Formatter<'_>, number: u64, count: u64) -> fmt::Result {
+    match syscall_name(number) {
+        "" => write!(f, "call={number}{}", Count(count)),
+        name => write!(f, "call={name}{}", Count(count)),
     }
 }
 
@@ -121,11 +133,8 @@ impl fmt::Display for When {
                     bytes => write!(f, ",bytes={bytes}"),
                 }
             }
-            Self::Call { number, count } => match syscall_name(*number) {
-                "" => write!(f, "call={number}{}", Count(*count)),
-                name => write!(f, "call={name}{}", Count(*count)),
-            },
-            Self::Time(time) => write_time(f, *time),
+            Self::Call { number, count } => write_call(f, *number, *count),
+            Self::Time(time) => write!(f, "time={}", Seconds(*time)),
             Self::Random { from } => {
                 f.write_str("random")?;
                 write_from(f, from.as_ref())

@@ -12,4 +12,4 @@ pub mod space;
 pub mod table;
 
 pub use outcome::{End, Judged, Observation, Outcome};
-pub use space::{Kind, Space};
+pub use space::{Kind, Space, Traffic};

@@ -34,10 +34,14 @@ pub enum Kind {
     Corrected,
     /// An error of a disk at its next read of a sector: uncorrectable, aborted or silent; once or from then on.
     Disk,
+    /// A frame of a network card that is lost, doubled, late or wrong, once or from then on.
+    Network,
     /// As it was written by hand.
     Given,
 }
 
+/// What becomes of a frame.
+const NETWORK: [&str; 5] = ["drop", "duplicate", "reorder", "delay=0.05", "flip"];
 /// What a disk does with a sector.
 const DISK: [&str; 3] = ["read-unc", "read-abrt", "read-flip"];
 /// General registers and the instruction pointer.
@@ -64,7 +68,7 @@ const CONTROL: [(&str, &[u8]); 12] = [
 
 impl Kind {
     /// All that can be drawn.
-    pub const DRAWN: [Self; 12] = [
+    pub const DRAWN: [Self; 13] = [
         Self::Register,
         Self::Flag,
         Self::Control,
@@ -77,6 +81,7 @@ impl Kind {
         Self::Read,
         Self::Corrected,
         Self::Disk,
+        Self::Network,
     ];
 
     /// Its name on the command line, in tables and in files.
@@ -95,6 +100,7 @@ impl Kind {
             Self::Read => "mce-read",
             Self::Corrected => "mce-corrected",
             Self::Disk => "disk",
+            Self::Network => "network",
             Self::Given => "given",
         }
     }
@@ -142,8 +148,16 @@ pub struct Space {
     pages: Vec<(PageKind, Vec<u64>)>,
     /// Pages of programs, of the kernel's allocations and of its data: what an error of a memory module can hit.
     used: Vec<u64>,
-    /// Names and sectors.
-    disks: Vec<(String, u64)>,
+    traffic: Traffic,
+}
+
+/// What went through devices in the run without a fault.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Disks, and the sectors that were read.
+    pub disks: Vec<(String, Vec<u64>)>,
+    /// Network cards, and how many frames they received and sent.
+    pub cards: Vec<(u64, u64)>,
 }
 
 impl Space {
@@ -166,18 +180,35 @@ impl Space {
             window,
             used,
             pages: pages.into(),
-            disks: Vec::new(),
+            traffic: Traffic::default(),
         }
     }
 
-    /// The same with disks, by their names and numbers of sectors.
+    /// The same with what disks and network cards did.
     #[must_use]
-    pub fn with_disks(mut self, disks: Vec<(String, u64)>) -> Self {
-        self.disks = disks
-            .into_iter()
-            .filter(|(_, sectors)| *sectors > 0)
-            .collect();
+    pub fn with_traffic(mut self, traffic: Traffic) -> Self {
+        self.traffic = traffic;
+        self.traffic.disks.retain(|(_, read)| !read.is_empty());
         self
+    }
+
+    /// The kinds for which there was traffic.
+    pub fn traffic_kinds(&self) -> impl Iterator<Item = Kind> {
+        let disks = !self.traffic.disks.is_empty();
+        let cards = !self.streams().is_empty();
+        let kinds = [(disks, Kind::Disk), (cards, Kind::Network)];
+        kinds
+            .into_iter()
+            .filter_map(|(there, kind)| there.then_some(kind))
+    }
+
+    /// Cards and ways that frames went, with their number.
+    fn streams(&self) -> Vec<(usize, &'static str, u64)> {
+        let cards = self.traffic.cards.iter().enumerate();
+        cards
+            .flat_map(|(card, &(received, sent))| [(card, "rx", received), (card, "tx", sent)])
+            .filter(|(_, _, frames)| *frames > 0)
+            .collect()
     }
 
     fn pages(&self, kind: PageKind) -> &[u64] {
@@ -201,7 +232,11 @@ impl Space {
             .map(|&kind| {
                 let place = self.place(kind, &mut draw)?;
                 let length = self.window.end - self.window.start;
-                let moment = self.window.start + draw.moment(length);
+                // What waits in a device from the beginning on meets the access that was drawn.
+                let moment = match kind {
+                    Kind::Disk | Kind::Network => self.window.start,
+                    _ => self.window.start + draw.moment(length),
+                };
                 Ok(Drawn {
                     kind,
                     fault: format!("{place}@{moment}"),
@@ -243,19 +278,36 @@ impl Space {
             Kind::Read => check("srar", draw),
             Kind::Corrected => check("ce", draw),
             Kind::Disk => self.sector(draw),
+            Kind::Network => self.frame(draw),
             _ => Err(format!("faults of kind {} are not drawn", kind.name())),
         }
     }
 
     fn sector(&self, draw: &mut Draw) -> Result<String, String> {
-        if self.disks.is_empty() {
-            return Err("the guest has no disk (--disk): leave that kind out".to_owned());
+        if self.traffic.disks.is_empty() {
+            return Err(
+                "the guest reads no disk in the run without a fault: leave that kind out, or give it a --disk".to_owned(),
+            );
         }
-        let (disk, sectors) = &self.disks[pick(draw, self.disks.len())];
-        let sector = draw.address(*sectors);
+        let (disk, sectors) = &self.traffic.disks[pick(draw, self.traffic.disks.len())];
+        let sector = sectors[pick(draw, sectors.len())];
         let failure = DISK[pick(draw, DISK.len())];
         let times = ["", "/permanent"][pick(draw, 2)];
         Ok(format!("disk:{disk}:{sector}:{failure}{times}"))
+    }
+
+    fn frame(&self, draw: &mut Draw) -> Result<String, String> {
+        let streams = self.streams();
+        if streams.is_empty() {
+            return Err(
+                "no frame goes through a network card in the run without a fault: leave that kind out, or give the guest --net user".to_owned(),
+            );
+        }
+        let (card, way, frames) = streams[pick(draw, streams.len())];
+        let frame = 1 + draw.address(frames);
+        let failure = NETWORK[pick(draw, NETWORK.len())];
+        let times = ["", "/permanent"][pick(draw, 2)];
+        Ok(format!("net:eth{card}:{frame}:{way}-{failure}{times}"))
     }
 }
 
@@ -316,6 +368,34 @@ mod tests {
     }
 
     #[test]
+    fn disks_and_cards_fail_where_there_was_traffic() {
+        let space = Space::new(3..10, &Nothing, 0x1000).with_traffic(Traffic {
+            disks: vec![("hda".to_owned(), vec![]), ("vda".to_owned(), vec![7])],
+            cards: vec![(0, 0), (0, 2)],
+        });
+        let kinds: Vec<Kind> = space.traffic_kinds().collect();
+        assert_eq!(kinds, [Kind::Disk, Kind::Network]);
+        let drawn = space.draw(&kinds, 200, 0).expect("drawn");
+        for one in &drawn {
+            let start = match one.kind {
+                Kind::Disk => ["disk:vda:7:read-"; 2],
+                _ => ["net:eth1:1:tx-", "net:eth1:2:tx-"],
+            };
+            let fits = start.iter().any(|start| one.fault.starts_with(start));
+            assert!(fits && one.fault.ends_with("@3"), "{}", one.fault);
+            one.fault
+                .parse::<crate::machine::MachineFault>()
+                .expect("a fault");
+        }
+        for failure in NETWORK.iter().chain(&DISK) {
+            assert!(
+                drawn.iter().any(|one| one.fault.contains(failure)),
+                "{failure}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_not_there_cannot_be_drawn() {
         let space = Space::new(0..10, &Nothing, 0x1000);
         let error = space
@@ -325,15 +405,11 @@ mod tests {
         let empty = Space::new(5..5, &Nothing, 0x1000);
         assert!(empty.draw(&[Kind::Flag], 1, 0).is_err());
         assert!(empty.draw(&[Kind::Disk], 1, 0).is_err());
-        let error = space.draw(&[Kind::Disk], 1, 0).expect_err("no disk");
-        assert!(error.contains("no disk"), "{error}");
-        let space = space.with_disks(vec![("hda".to_owned(), 1)]);
-        let drawn = space.draw(&[Kind::Disk], 20, 0).expect("drawn");
-        assert!(
-            drawn
-                .iter()
-                .all(|one| one.fault.starts_with("disk:hda:0:read-"))
-        );
+        for (kind, said) in [(Kind::Disk, "reads no disk"), (Kind::Network, "no frame")] {
+            let error = space.draw(&[kind], 1, 0).expect_err("nothing");
+            assert!(error.contains(said), "{error}");
+        }
+        assert_eq!(space.traffic_kinds().count(), 0);
         assert!(Kind::of_name("tape").is_err_and(|text| text.contains("mce-read")));
         for kind in Kind::DRAWN {
             assert_eq!(Kind::of_name(kind.name()), Ok(kind));

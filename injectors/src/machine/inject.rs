@@ -128,6 +128,7 @@ pub(super) fn change(
         | What::Skip
         | What::Check(_)
         | What::Disk(_)
+        | What::Network(_)
         | What::Device(_)
         | What::Interrupt(_)
         | What::PowerCut => Err("it has no bits to be changed".to_owned()),

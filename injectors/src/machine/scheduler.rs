@@ -137,6 +137,7 @@ impl Scheduler {
             | What::Result(_)
             | What::Skip
             | What::Disk(_)
+            | What::Network(_)
             | What::Device(_)
             | What::Interrupt(_)
             | What::PowerCut => None,
@@ -464,6 +465,14 @@ impl Scheduler {
                 self.note(&fault, result, target);
                 return State::Over;
             }
+            What::Network(network) => {
+                let bit = self.items[number].draw.moment(u64::MAX);
+                let change = fault.change.as_ref();
+                let result = target.network(network, change, fault.duration, bit);
+                let result = result.map(|()| armed(&fault));
+                self.note(&fault, result, target);
+                return State::Over;
+            }
             What::Device(registers) => {
                 target.device(registers, fault.change.as_ref(), times(fault.duration));
                 self.armed(&fault, target);
@@ -506,12 +515,7 @@ impl Scheduler {
     }
 
     fn armed(&mut self, fault: &MachineFault, target: &mut dyn Target) {
-        let done = Done {
-            place: fault.what.to_string(),
-            result: "armed".to_owned(),
-            ..Done::default()
-        };
-        self.note(fault, Ok(done), target);
+        self.note(fault, Ok(armed(fault)), target);
     }
 
     /// Skips one instruction after the other.
@@ -699,6 +703,15 @@ impl Scheduler {
             after: done.after,
             result: done.result,
         });
+    }
+}
+
+/// From now on the fault waits in a device.
+fn armed(fault: &MachineFault) -> Done {
+    Done {
+        place: fault.what.to_string(),
+        result: "armed".to_owned(),
+        ..Done::default()
     }
 }
 

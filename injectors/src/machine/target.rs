@@ -1,8 +1,8 @@
 //! What a machine must offer to have faults.
 
 use crate::bits::Bits;
-use crate::fault::Change;
-use crate::machine::fault::{CheckValues, DiskFault, Family, Interrupt, Registers};
+use crate::fault::{Change, Duration};
+use crate::machine::fault::{CheckValues, DiskFault, Family, Interrupt, NetworkFault, Registers};
 
 /// A machine that stands between two instructions.
 ///
@@ -66,6 +66,17 @@ pub trait Target {
     /// # Errors
     /// When there is no such disk, or it has fewer sectors: a sentence.
     fn disk(&mut self, fault: &DiskFault, times: Option<u64>, bit: u16) -> Result<(), String>;
+    /// Lets frames of a network card fail from now on; `change` is what becomes of the bits that it names, `bit` the one that random failures turn around.
+    ///
+    /// # Errors
+    /// When there is no such card: a sentence.
+    fn network(
+        &mut self,
+        fault: &NetworkFault,
+        change: Option<&Change>,
+        duration: Duration,
+        bit: u64,
+    ) -> Result<(), String>;
     /// Lets registers of devices fail from now on, for so many accesses (none is for ever); `change` is what becomes of each byte.
     fn device(&mut self, registers: &Registers, change: Option<&Change>, times: Option<u64>);
     /// Lets an interrupt line fail from now on, for so many interrupts (none is for ever).

@@ -9,13 +9,14 @@ use fits_injectors::machine::log::Log;
 use fits_injectors::machine::model::Model;
 use fits_injectors::machine::symbols::Symbols;
 use fits_injectors::machine::{Event, MachineFault, Scheduler};
-use fits_sysemu::board::hardware::Hardware;
+use fits_sysemu::board::hardware::{Card, Hardware};
 use fits_sysemu::cpu::Stop;
 use fits_sysemu::devices::faulty::{Failures, Faulty};
 use fits_sysemu::devices::medium::Medium;
+use fits_sysemu::devices::network::faulty::{FaultyNetwork, FrameFailures};
 use fits_sysemu::machine::Machine;
 
-use super::target::{FaultyDisk, SoftTarget};
+use super::target::{FaultyDisk, Parts, SoftTarget};
 use crate::cli::CliError;
 
 /// The flags that make the machine unreliable.
@@ -87,7 +88,7 @@ impl FaultFlags {
         }
         Ok(Some(Faults {
             scheduler,
-            disks: Vec::new(),
+            parts: Parts::default(),
         }))
     }
 
@@ -113,23 +114,23 @@ impl FaultFlags {
 /// The faults of a run, and what they reach beside the machine itself.
 pub(super) struct Faults {
     scheduler: Scheduler,
-    disks: Vec<FaultyDisk>,
+    parts: Parts,
 }
 
 impl Faults {
-    /// Puts what can fail in front of the disks.
+    /// Puts what can fail in front of disks and networks.
     pub(super) fn stand_before(&mut self, hardware: &mut Hardware) {
-        self.disks = stand_before(hardware);
+        self.parts = stand_before(hardware);
     }
 
     /// Runs the machine until so many instructions have retired in all, or it stops.
     pub(super) fn run(&mut self, machine: &mut Machine, limit: u64) -> Stop {
-        run(machine, &mut self.scheduler, &self.disks, limit)
+        run(machine, &mut self.scheduler, &self.parts, limit)
     }
 }
 
-/// Puts what can fail in front of the disks.
-pub(super) fn stand_before(hardware: &mut Hardware) -> Vec<FaultyDisk> {
+/// Puts what can fail in front of disks and networks.
+pub(super) fn stand_before(hardware: &mut Hardware) -> Parts {
     let mut disks = Vec::new();
     for (letter, place) in ('a'..='d').zip(&mut hardware.ide) {
         if let Some(medium) = place.take() {
@@ -141,7 +142,16 @@ pub(super) fn stand_before(hardware: &mut Hardware) -> Vec<FaultyDisk> {
         let medium = faulty(&mut disks, format!("vd{letter}"), medium);
         hardware.virtio_disks.push(medium);
     }
-    disks
+    let mut cards = Vec::new();
+    for card in std::mem::take(&mut hardware.cards) {
+        let failures = FrameFailures::default();
+        hardware.cards.push(Card {
+            mac: card.mac,
+            network: Box::new(FaultyNetwork::new(card.network, failures.clone())),
+        });
+        cards.push(failures);
+    }
+    Parts { disks, cards }
 }
 
 fn faulty(disks: &mut Vec<FaultyDisk>, name: String, medium: Box<dyn Medium>) -> Box<dyn Medium> {
@@ -154,14 +164,14 @@ fn faulty(disks: &mut Vec<FaultyDisk>, name: String, medium: Box<dyn Medium>) ->
     Box::new(Faulty::new(medium, failures))
 }
 
-/// Runs a machine with these disks and the faults of a scheduler until so many instructions have retired in all, or it stops.
+/// Runs a machine with these parts and the faults of a scheduler until so many instructions have retired in all, or it stops.
 pub(super) fn run(
     machine: &mut Machine,
     scheduler: &mut Scheduler,
-    disks: &[FaultyDisk],
+    parts: &Parts,
     limit: u64,
 ) -> Stop {
-    let mut target = SoftTarget::new(machine, disks);
+    let mut target = SoftTarget::new(machine, parts);
     match scheduler.run(&mut target, limit) {
         Event::Ended => target.ended(),
         _ => Stop::Limit,

@@ -6,10 +6,11 @@ use std::str::FromStr;
 use clap::Args;
 use fits_sysemu::board::console::Console;
 use fits_sysemu::board::hardware::{Card, Hardware, VIRTIO_MAX};
-use fits_sysemu::devices::medium::RawImage;
+use fits_sysemu::devices::medium::{Medium, RawImage};
 use fits_sysemu::devices::network::socket::{Address, Socket};
 use fits_sysemu::devices::network::user::User;
 use fits_sysemu::devices::network::{Mac, Network};
+use fits_sysemu::devices::overlay::{Overlay, Written};
 
 use crate::cli::CliError;
 
@@ -112,39 +113,57 @@ impl FromStr for Net {
     }
 }
 
-impl HardwareFlags {
-    /// Refuses what does not let a run be repeated: disks that the guest can write, and other computers.
-    pub(super) fn check_repeatable(&self) -> Result<(), CliError> {
-        if let Some(disk) = self.disk.iter().find(|disk| !disk.read_only) {
-            return Err(CliError::Usage(format!(
-                "every run needs the disk {} as it is now: give it \",readonly\"",
-                disk.path.display()
-            )));
-        }
-        if self.net.is_empty() {
-            return Ok(());
-        }
-        Err(CliError::Usage(
-            "a run with a network card does not repeat: leave --net out, and take the snapshot without one".into(),
-        ))
-    }
+type OpenedDisk = Result<Box<dyn Medium>, CliError>;
 
+impl HardwareFlags {
     /// Opens everything.
     pub(super) fn hardware(&self, console: Console) -> Result<Hardware, CliError> {
+        self.assemble(
+            console,
+            &mut |disk| Ok(Box::new(open(disk, disk.read_only)?)),
+            To::open,
+        )
+    }
+
+    /// Opens everything in such a way that every run is the same: images are only read, and what guests write to disks stays in the layers that
+    /// come with the parts; nothing comes from outside.
+    pub(super) fn repeatable(
+        &self,
+        console: Console,
+    ) -> Result<(Hardware, Vec<Written>), CliError> {
+        let mut layers = Vec::new();
+        let mut medium = |disk: &Disk| -> OpenedDisk {
+            let image = Box::new(open(disk, true)?);
+            if disk.read_only {
+                return Ok(image);
+            }
+            let written = Written::default();
+            layers.push(written.clone());
+            Ok(Box::new(Overlay::new(image, written)))
+        };
+        let hardware = self.assemble(console, &mut medium, To::closed)?;
+        Ok((hardware, layers))
+    }
+
+    fn assemble(
+        &self,
+        console: Console,
+        medium: &mut dyn FnMut(&Disk) -> OpenedDisk,
+        network: fn(&To) -> Result<Box<dyn Network>, CliError>,
+    ) -> Result<Hardware, CliError> {
         let mut hardware = Hardware::from(console);
         let mut ide = 0;
         for disk in &self.disk {
-            let image = RawImage::open(&disk.path, disk.read_only)
-                .map_err(|error| CliError::Kernel(error.to_string()))?;
+            let medium = medium(disk)?;
             match disk.interface {
-                Interface::Virtio => hardware.virtio_disks.push(Box::new(image)),
+                Interface::Virtio => hardware.virtio_disks.push(medium),
                 Interface::Ide => {
                     let place = hardware.ide.get_mut(ide).ok_or_else(|| {
                         CliError::Usage(
                             "more than four disks by IDE: give the others \",if=virtio\"".into(),
                         )
                     })?;
-                    *place = Some(Box::new(image));
+                    *place = Some(medium);
                     ide += 1;
                 }
             }
@@ -152,7 +171,7 @@ impl HardwareFlags {
         for (number, net) in (0..).zip(&self.net) {
             hardware.cards.push(Card {
                 mac: net.mac.unwrap_or(Mac::numbered(number)),
-                network: net.to.open()?,
+                network: network(&net.to)?,
             });
         }
         if hardware.virtio_disks.len() + hardware.cards.len() > VIRTIO_MAX {
@@ -164,7 +183,21 @@ impl HardwareFlags {
     }
 }
 
+fn open(disk: &Disk, read_only: bool) -> Result<RawImage, CliError> {
+    RawImage::open(&disk.path, read_only).map_err(|error| CliError::Kernel(error.to_string()))
+}
+
 impl To {
+    /// Without anything that comes from outside.
+    fn closed(&self) -> Result<Box<dyn Network>, CliError> {
+        match self {
+            To::User => Ok(Box::new(User::closed())),
+            To::Socket(_) => Err(CliError::Usage(
+                "a run that depends on another computer does not repeat: a network card for this is --net user".into(),
+            )),
+        }
+    }
+
     fn open(&self) -> Result<Box<dyn Network>, CliError> {
         match self {
             To::User => Ok(Box::new(User::default())),

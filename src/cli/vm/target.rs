@@ -1,9 +1,10 @@
 //! The machine as faults see it: [`Target`] over the software processor.
 
 use fits_injectors::bits::Bits;
-use fits_injectors::fault::Change;
+use fits_injectors::fault::{Change, Duration};
 use fits_injectors::machine::fault::{
-    CheckValues, DiskFailure, DiskFault, Family, Interrupt, InterruptFailure, Registers, Side,
+    CheckValues, DiskFailure, DiskFault, Family, FrameFailure, Interrupt, InterruptFailure,
+    NetworkFault, Registers, Side, Way,
 };
 use fits_injectors::machine::target::{Event, Target, Watch, Wishes};
 use fits_sysemu::board::pc::Pc;
@@ -12,6 +13,7 @@ use fits_sysemu::cpu::state::CodeSize;
 use fits_sysemu::cpu::{Broken, BrokenRegisters, Cpu, Kinds, Register, Stop};
 use fits_sysemu::devices::faulty::{Failure, Failures, Rule};
 use fits_sysemu::devices::lines::LineFault;
+use fits_sysemu::devices::network::faulty::{self, FrameFailures, FrameRule};
 use fits_sysemu::machine::Machine;
 
 /// Bytes of the widest register.
@@ -25,18 +27,38 @@ pub(super) struct FaultyDisk {
     pub(super) failures: Failures,
 }
 
+/// What can fail beside the machine itself.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub(super) disks: Vec<FaultyDisk>,
+    /// The network cards, by order.
+    pub(super) cards: Vec<FrameFailures>,
+}
+
+impl Parts {
+    /// Nothing fails any more.
+    pub(super) fn repair(&self) {
+        for disk in &self.disks {
+            disk.failures.clear();
+        }
+        for card in &self.cards {
+            card.clear();
+        }
+    }
+}
+
 /// A machine with faults.
 pub(super) struct SoftTarget<'m> {
     machine: &'m mut Machine,
-    disks: &'m [FaultyDisk],
+    parts: &'m Parts,
     ended: Option<Stop>,
 }
 
 impl<'m> SoftTarget<'m> {
-    pub(super) fn new(machine: &'m mut Machine, disks: &'m [FaultyDisk]) -> Self {
+    pub(super) fn new(machine: &'m mut Machine, parts: &'m Parts) -> Self {
         SoftTarget {
             machine,
-            disks,
+            parts,
             ended: None,
         }
     }
@@ -82,6 +104,52 @@ fn failure(failure: DiskFailure, bit: u16) -> Failure {
         DiskFailure::WriteLost => Failure::WriteLost,
         DiskFailure::WriteTorn => Failure::WriteTorn,
         DiskFailure::WriteFlip => Failure::WriteFlipped(bit),
+    }
+}
+
+/// From which frame on, how many, and which of them.
+fn frames(fault: &NetworkFault, duration: Duration, failure: faulty::FrameFailure) -> FrameRule {
+    let (on, period, frames) = match duration {
+        Duration::Transient => (1, 1, Some(1)),
+        Duration::Instructions(count) => (1, 1, Some(count)),
+        Duration::Intermittent { on, period } => (on, period, None),
+        Duration::Permanent => (1, 1, None),
+    };
+    FrameRule {
+        way: match fault.way {
+            Way::Received => faulty::Way::Received,
+            Way::Sent => faulty::Way::Sent,
+        },
+        first: fault.frame,
+        on,
+        period,
+        frames,
+        failure,
+    }
+}
+
+fn frame_failure(failure: FrameFailure, change: Option<&Change>, bit: u64) -> faulty::FrameFailure {
+    match failure {
+        FrameFailure::Flip => faulty::FrameFailure::Flipped(bit),
+        FrameFailure::Drop => faulty::FrameFailure::Dropped,
+        FrameFailure::Duplicate => faulty::FrameFailure::Duplicated,
+        FrameFailure::Reorder => faulty::FrameFailure::Reordered,
+        FrameFailure::Delay(time) => {
+            let nanoseconds = time.as_nanos().min(u128::from(u64::MAX)) as u64;
+            faulty::FrameFailure::Delayed(nanoseconds)
+        }
+        FrameFailure::Bits(at) => {
+            let bytes = change.map_or(0, |change| change.mask(Bits::WIDTH).width().div_ceil(8));
+            let of = |old: Bits| {
+                let new = change.map_or(old, |change| change.apply(old, 8 * bytes, Bits::ZERO));
+                new.to_bytes(bytes as usize)
+            };
+            faulty::FrameFailure::Changed {
+                at: at.into(),
+                zeros: of(Bits::ZERO),
+                ones: of(Bits::ones(8 * bytes)),
+            }
+        }
     }
 }
 
@@ -239,9 +307,8 @@ impl Target for SoftTarget<'_> {
     }
 
     fn disk(&mut self, fault: &DiskFault, times: Option<u64>, bit: u16) -> Result<(), String> {
-        let disk = self
-            .disks
-            .iter()
+        let mut disks = self.parts.disks.iter();
+        let disk = disks
             .find(|disk| disk.name == fault.disk)
             .ok_or_else(|| format!("the machine has no disk {}", fault.disk))?;
         if fault.last >= disk.sectors {
@@ -255,6 +322,21 @@ impl Target for SoftTarget<'_> {
             failure: failure(fault.failure, bit),
             times,
         });
+        Ok(())
+    }
+
+    fn network(
+        &mut self,
+        fault: &NetworkFault,
+        change: Option<&Change>,
+        duration: Duration,
+        bit: u64,
+    ) -> Result<(), String> {
+        let card = self.parts.cards.get(usize::from(fault.card));
+        let card =
+            card.ok_or_else(|| format!("the machine has no network card eth{}", fault.card))?;
+        let failure = frame_failure(fault.failure, change, bit);
+        card.add(frames(fault, duration, failure));
         Ok(())
     }
 

@@ -37,6 +37,12 @@ pub(super) fn change(fault: &MachineFault) -> Check {
         What::Memory(_) if unsized_all => {
             Err("memory has no width of its own: say which bits".to_owned())
         }
+        What::Network(_) if unsized_all => {
+            Err("a frame has no width of its own: say which bits".to_owned())
+        }
+        What::Network(_) if matches!(change.operation, Operation::Random) => Err(
+            "bits of frames are flipped, stuck or set; rx-flip and tx-flip are random".to_owned(),
+        ),
         What::Result(None) if unsized_all && matches!(change.operation, Operation::Set(_)) => {
             Err("which bits? the register is known only at the moment".to_owned())
         }
@@ -60,6 +66,7 @@ pub(super) fn duration(fault: &MachineFault) -> Check {
     let transient = fault.duration == Duration::Transient;
     let forces = fault.change.is_some_and(|change| change.operation.forces());
     match &fault.what {
+        What::Network(_) => Ok(()),
         What::Interrupt(interrupt)
             if transient
                 && matches!(

@@ -6,6 +6,7 @@
 mod check;
 mod device;
 mod disk;
+mod network;
 mod parse;
 mod register;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::fmt;
 
 pub use device::{Interrupt, InterruptFailure, Registers, Side};
 pub use disk::{DiskFailure, DiskFault};
+pub use network::{FrameFailure, NetworkFault, Way};
 pub use register::{Family, RegisterName};
 pub use when::{AccessKind, Moment, Restriction, When};
 
@@ -57,6 +59,8 @@ pub enum What {
     Check(Check),
     /// A disk fails.
     Disk(DiskFault),
+    /// Frames of a network card fail: the bits are those from a byte of the frame on.
+    Network(NetworkFault),
     /// Registers of devices fail: the bits are those of each byte.
     Device(Registers),
     /// An interrupt line fails.
@@ -203,7 +207,11 @@ impl MachineFault {
         let bits = self
             .change
             .is_some_and(|change| change.operation == Operation::Random);
-        bits || matches!(&self.what, What::Disk(disk) if disk.failure.draws())
+        match &self.what {
+            What::Disk(disk) => disk.failure.draws(),
+            What::Network(network) => network.failure == FrameFailure::Flip,
+            _ => bits,
+        }
     }
 }
 
@@ -213,14 +221,23 @@ impl What {
     pub fn width(&self) -> u32 {
         match self {
             Self::Register(register) | Self::Result(Some(register)) => register.width(),
-            Self::Memory(_) => crate::bits::Bits::WIDTH,
+            Self::Memory(_)
+            | Self::Network(NetworkFault {
+                failure: FrameFailure::Bits(_),
+                ..
+            }) => crate::bits::Bits::WIDTH,
             Self::Array(..) | Self::Translation(_) | Self::PageEntry(..) => 64,
             Self::Result(None) => 256,
             Self::Device(registers) => match registers.side {
                 Side::Dead => 0,
                 Side::Reads | Side::Writes => 8,
             },
-            Self::Skip | Self::Check(_) | Self::Disk(_) | Self::Interrupt(_) | Self::PowerCut => 0,
+            Self::Skip
+            | Self::Check(_)
+            | Self::Disk(_)
+            | Self::Network(_)
+            | Self::Interrupt(_)
+            | Self::PowerCut => 0,
         }
     }
 }
@@ -252,6 +269,7 @@ impl fmt::Display for What {
             }
             Self::Check(check) => write!(f, "{check}"),
             Self::Disk(disk) => write!(f, "{disk}"),
+            Self::Network(network) => write!(f, "{network}"),
             Self::Device(registers) => write!(f, "{registers}"),
             Self::Interrupt(interrupt) => write!(f, "{interrupt}"),
             Self::PowerCut => f.write_str("power"),

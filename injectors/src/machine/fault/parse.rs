@@ -3,9 +3,9 @@
 use std::str::FromStr;
 
 use super::{
-    AccessKind, Array, Check, CheckFields, CheckKind, DiskFailure, DiskFault, ENTRIES, Interrupt,
-    InterruptFailure, MachineFault, Moment, Place, RegisterName, Registers, Restriction, Side,
-    What, When, check,
+    AccessKind, Array, Check, CheckFields, CheckKind, DiskFailure, DiskFault, ENTRIES,
+    FrameFailure, Interrupt, InterruptFailure, MachineFault, Moment, NetworkFault, Place,
+    RegisterName, Registers, Restriction, Side, Way, What, When, check,
 };
 use crate::fault::parse::{
     Cursor, Room, call, change_within, duration, expect_colon, parse_number,
@@ -13,11 +13,14 @@ use crate::fault::parse::{
 };
 use crate::fault::{ParseError, did_you_mean, nearest};
 
+/// Bytes of the longest Ethernet frame, without its check sequence.
+const FRAME_BYTES: u16 = 1518;
+
 type Result<T, E = ParseError> = std::result::Result<T, E>;
 
-const LOCATIONS: [&str; 19] = [
+const LOCATIONS: [&str; 20] = [
     "reg", "mem", "row", "column", "bank", "rank", "wreg", "skip", "tlb", "pte", "pde", "pdpte",
-    "pml4e", "mce", "disk", "port", "mmio", "irq", "power",
+    "pml4e", "mce", "disk", "net", "port", "mmio", "irq", "power",
 ];
 
 const MOMENTS: &str = "a number of retired instructions (1000), an address or symbol with an occurrence (do_exit:2), read=PLACE[:K], \
@@ -75,7 +78,7 @@ fn room(what: &What) -> Room {
     let width = what.width();
     let last = width.saturating_sub(1);
     let sentence = match what {
-        What::Memory(_) => format!(
+        What::Memory(_) | What::Network(_) => format!(
             "one fault covers at most {width} bits ({} bytes), 0 to {last}",
             width / 8
         ),
@@ -129,6 +132,10 @@ fn what(cursor: &mut Cursor) -> Result<What> {
         "disk" => {
             expect_colon(cursor, "which disk? disk:hda:2048:read-unc")?;
             What::Disk(disk(cursor)?)
+        }
+        "net" => {
+            expect_colon(cursor, "which card? net:eth0:3:rx-drop")?;
+            What::Network(network(cursor)?)
         }
         "mem" | "row" | "column" | "bank" | "rank" | "tlb" => {
             expect_colon(cursor, example)?;
@@ -367,6 +374,67 @@ fn disk(cursor: &mut Cursor) -> Result<DiskFault> {
         disk: disk.to_owned(),
         first,
         last,
+        failure,
+    })
+}
+
+/// `eth0:3:rx-drop`
+fn network(cursor: &mut Cursor) -> Result<NetworkFault> {
+    let at = cursor.at;
+    let word = cursor.word();
+    let card = word
+        .strip_prefix("eth")
+        .and_then(|number| number.parse().ok());
+    let Some(card) = card else {
+        let message = format!("'{word}' is no network card: eth0, eth1 and so on");
+        return Err(cursor.error_at(at, message));
+    };
+    expect_colon(cursor, "the first frame is missing: net:eth0:3:rx-drop")?;
+    let at = cursor.at;
+    let frame = cursor.number("the first frame")?;
+    if frame == 0 {
+        return Err(cursor.error_at(at, "frames are counted from 1"));
+    }
+    expect_colon(cursor, "what fails? net:eth0:3:rx-drop")?;
+    let at = cursor.at;
+    let word = cursor.word();
+    let names = FrameFailure::ALL.map(FrameFailure::name);
+    let found = Way::split(word).and_then(|(way, name)| {
+        let failure = FrameFailure::ALL.into_iter().find(|one| one.name() == name);
+        Some((way, failure?))
+    });
+    let Some((way, failure)) = found else {
+        let message = format!(
+            "unknown failure '{word}'; there are rx- (to the guest) and tx- (from it) with {}",
+            names.join(", ")
+        );
+        return Err(cursor.error_at(at, message));
+    };
+    let failure = match failure {
+        FrameFailure::Bits(_) => {
+            cursor.value_of(word, "34")?;
+            let at = cursor.at;
+            let byte = cursor.number("the first byte")?;
+            let byte = u16::try_from(byte).ok().filter(|byte| *byte < FRAME_BYTES);
+            FrameFailure::Bits(byte.ok_or_else(|| {
+                cursor.error_at(at, format!("a frame has at most {FRAME_BYTES} bytes"))
+            })?)
+        }
+        FrameFailure::Delay(_) => {
+            cursor.value_of(word, "0.25")?;
+            let at = cursor.at;
+            let time = seconds(cursor)?;
+            if time.is_zero() {
+                return Err(cursor.error_at(at, "no time is no delay"));
+            }
+            FrameFailure::Delay(time)
+        }
+        whole => whole,
+    };
+    Ok(NetworkFault {
+        card,
+        frame,
+        way,
         failure,
     })
 }

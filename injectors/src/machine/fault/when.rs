@@ -3,9 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use fits_stats::write::syscall_name;
-
 use super::Place;
+use crate::fault::trigger::{Count, Seconds, write_call};
 
 /// When, and in whose name. It is always between two instructions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -82,28 +81,11 @@ impl AccessKind {
     }
 }
 
-/// `:3`; nothing for 1.
-struct Count(u64);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => Ok(()),
-            count => write!(f, ":{count}"),
-        }
-    }
-}
-
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Instruction(index) => write!(f, "{index}"),
-            Self::Time(time) => {
-                let fraction = format!("{:09}", time.subsec_nanos());
-                let fraction = fraction.trim_end_matches('0');
-                let point = if fraction.is_empty() { "" } else { "." };
-                write!(f, "time={}{point}{fraction}", time.as_secs())
-            }
+            Self::Time(time) => write!(f, "time={}", Seconds(*time)),
             Self::Execution { place, count } => write!(f, "{place}{}", Count(*count)),
             Self::Access {
                 kind,
@@ -117,10 +99,7 @@ impl fmt::Display for When {
                     bytes => write!(f, ",bytes={bytes}"),
                 }
             }
-            Self::Call { number, count } => match syscall_name(*number) {
-                "" => write!(f, "call={number}{}", Count(*count)),
-                name => write!(f, "call={name}{}", Count(*count)),
-            },
+            Self::Call { number, count } => write_call(f, *number, *count),
         }
     }
 }

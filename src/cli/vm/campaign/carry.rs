@@ -12,7 +12,7 @@ use fits_injectors::machine::log::Log;
 use fits_injectors::machine::symbols::Symbols;
 
 use super::Point;
-use super::guest::{Base, Guest};
+use super::guest::{Base, Guest, Limit};
 use crate::cli::CliError;
 
 /// What is to be done.
@@ -22,8 +22,7 @@ pub(super) struct Plan<'a> {
     pub(super) points: &'a [Point],
     pub(super) symbols: &'a Symbols,
     pub(super) seed: u64,
-    /// Instructions of a run at most.
-    pub(super) limit: u64,
+    pub(super) limit: Limit,
     pub(super) workers: Option<NonZeroUsize>,
 }
 

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fits_injectors::kernel::console::Console as Printed;
 use fits_injectors::kernel::pages::Memory;
-use fits_injectors::kernel::{End, Observation, Space};
+use fits_injectors::kernel::{End, Observation, Space, Traffic};
 use fits_injectors::machine::Scheduler;
 use fits_sysemu::board::console::{Console, Input};
 use fits_sysemu::cpu::Stop;
+use fits_sysemu::devices::network::faulty::Way;
+use fits_sysemu::devices::overlay::Written;
 use fits_sysemu::machine::Machine;
 use fits_sysemu::memory::{PAGE, Ram};
 use fits_sysemu::snapshot::{Snapshot, SnapshotError};
@@ -16,7 +18,7 @@ use fits_sysemu::snapshot::{Snapshot, SnapshotError};
 use crate::cli::CliError;
 use crate::cli::vm::faults;
 use crate::cli::vm::hardware::HardwareFlags;
-use crate::cli::vm::target::FaultyDisk;
+use crate::cli::vm::target::Parts;
 
 /// How often it is looked whether the kernel has given up, in instructions.
 const SLICE: u64 = 2_000_000;
@@ -37,14 +39,14 @@ impl<'a> Base<'a> {
         hardware: &'a HardwareFlags,
         typed: Option<&str>,
     ) -> Result<Self, CliError> {
-        hardware.check_repeatable()?;
         let input = match typed {
             Some(text) if text.ends_with('\n') => Input::Fixed(text.into()),
             Some(text) => Input::Fixed(format!("{text}\n").into()),
             None => Input::None,
         };
         let console = Console::new(Box::new(std::io::sink()), input);
-        let snapshot = Machine::restore(snapshot, hardware.hardware(console)?)?.snapshot()?;
+        let (hardware_now, _) = hardware.repeatable(console)?;
+        let snapshot = Machine::restore(snapshot, hardware_now)?.snapshot()?;
         let about = snapshot.description()?;
         Ok(Base {
             hardware,
@@ -59,15 +61,13 @@ impl<'a> Base<'a> {
         self.retired
     }
 
-    /// What faults are drawn from, in a run of so many instructions.
-    pub(super) fn space(&self, instructions: u64) -> Result<Space, CliError> {
+    /// What faults are drawn from: the moments and traffic of the run without one.
+    pub(super) fn space(&self, golden: &Golden) -> Result<Space, CliError> {
         let mut guest = Guest::new(self)?;
         guest.machine.load(&self.snapshot)?;
         let cpu = guest.machine.cpu();
-        let window = self.retired..self.retired + instructions;
-        let disks = guest.disks.iter();
-        let disks = disks.map(|disk| (disk.name.clone(), disk.sectors));
-        Ok(Space::new(window, &Pages(&cpu.ram), cpu.cr3).with_disks(disks.collect()))
+        let window = self.retired..self.retired + golden.observation.instructions;
+        Ok(Space::new(window, &Pages(&cpu.ram), cpu.cr3).with_traffic(golden.traffic.clone()))
     }
 }
 
@@ -116,13 +116,39 @@ pub(super) struct Golden {
     pub(super) observation: Observation,
     /// What it printed.
     pub(super) bytes: Vec<u8>,
+    /// What went through its disks and network cards.
+    pub(super) traffic: Traffic,
+    /// Exceptions and interrupts that it took.
+    deliveries: u64,
+}
+
+impl Golden {
+    /// What a run may use; one that uses more hangs. Even a run that is short without a fault is given time to panic.
+    pub(super) fn limit(&self, factor: f64) -> Limit {
+        const INSTRUCTIONS: u64 = 20_000_000;
+        const DELIVERIES: u64 = 1_000_000;
+        let times = |count: u64| (count as f64 * factor) as u64;
+        Limit {
+            instructions: times(self.observation.instructions) + INSTRUCTIONS,
+            deliveries: times(self.deliveries) + DELIVERIES,
+        }
+    }
+}
+
+/// What a run may use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    pub(super) instructions: u64,
+    /// Exceptions and interrupts: with these alone time does not pass.
+    pub(super) deliveries: u64,
 }
 
 /// A machine.
 pub(super) struct Guest<'a> {
     base: &'a Base<'a>,
     machine: Machine,
-    disks: Vec<FaultyDisk>,
+    parts: Parts,
+    written: Vec<Written>,
     output: Output,
 }
 
@@ -130,26 +156,32 @@ impl<'a> Guest<'a> {
     pub(super) fn new(base: &'a Base<'a>) -> Result<Self, CliError> {
         let output = Output::default();
         let console = Console::new(Box::new(output.clone()), Input::None);
-        let mut hardware = base.hardware.hardware(console)?;
-        let disks = faults::stand_before(&mut hardware);
+        let (mut hardware, written) = base.hardware.repeatable(console)?;
+        let parts = faults::stand_before(&mut hardware);
         let machine = Machine::new(base.memory, hardware).map_err(SnapshotError::Host)?;
         Ok(Guest {
             base,
             machine,
-            disks,
+            parts,
+            written,
             output,
         })
     }
 
     /// The run without a fault, twice: the second time with everything warm, and both must be the same.
     pub(super) fn golden(mut self, limit: u64) -> Result<Golden, CliError> {
+        let limit_all = Limit {
+            instructions: limit,
+            deliveries: u64::MAX,
+        };
         let mut run = || -> Result<_, CliError> {
-            let observation = self.run(None, limit)?;
+            let observation = self.run(None, limit_all)?;
             let bytes = self.output.with(|bytes| bytes.clone());
             Ok((self.machine.memory_hash(), observation, bytes))
         };
         let (hash, observation, bytes) = run()?;
         let (hash_again, again, bytes_again) = run()?;
+        let deliveries = u64::MAX - self.machine.processor().deliveries_left();
         if (hash, again.instructions, &bytes)
             != (hash_again, observation.instructions, &bytes_again)
         {
@@ -163,25 +195,42 @@ impl<'a> Guest<'a> {
                  --type '…; poweroff -f'"
             )));
         }
-        Ok(Golden { observation, bytes })
+        Ok(Golden {
+            observation,
+            bytes,
+            traffic: self.traffic(),
+            deliveries,
+        })
     }
 
-    /// One run from the snapshot, with faults or without, of so many instructions at most.
+    /// What went through disks and network cards in the last run.
+    fn traffic(&self) -> Traffic {
+        let disks = self.parts.disks.iter();
+        let disks = disks.map(|disk| (disk.name.clone(), disk.failures.read()));
+        let cards = self.parts.cards.iter();
+        let cards = cards.map(|card| (card.frames(Way::Received), card.frames(Way::Sent)));
+        Traffic {
+            disks: disks.collect(),
+            cards: cards.collect(),
+        }
+    }
+
+    /// One run from the snapshot, with faults or without.
     pub(super) fn run(
         &mut self,
         mut scheduler: Option<&mut Scheduler>,
-        limit: u64,
+        limit: Limit,
     ) -> Result<Observation, CliError> {
         self.machine.load(&self.base.snapshot)?;
         self.output.with(Vec::clear);
-        for disk in &self.disks {
-            disk.failures.clear();
-        }
-        let limit = self.base.retired.saturating_add(limit);
+        self.parts.repair();
+        self.written.iter().for_each(Written::clear);
+        self.machine.processor().limit_deliveries(limit.deliveries);
+        let limit = self.base.retired.saturating_add(limit.instructions);
         let end = loop {
             let slice = limit.min(self.machine.retired().saturating_add(SLICE));
             let stop = match &mut scheduler {
-                Some(scheduler) => faults::run(&mut self.machine, scheduler, &self.disks, slice),
+                Some(scheduler) => faults::run(&mut self.machine, scheduler, &self.parts, slice),
                 None => self.machine.run(slice),
             };
             if stop != Stop::Limit {

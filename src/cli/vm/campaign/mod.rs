@@ -19,7 +19,7 @@ use fits_sysemu::snapshot::file;
 
 use super::hardware::HardwareFlags;
 use crate::cli::CliError;
-use guest::{Base, Guest};
+use guest::{Base, Golden, Guest};
 
 /// Inject very many faults into a machine, each in a run of its own from one snapshot
 ///
@@ -50,7 +50,7 @@ pub(crate) struct CampaignArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Kinds of faults, with commas: register, flag, control, kernel-text, kernel-data, page-table, kernel-memory, user-memory, mce-scrubber, mce-read,
-    /// mce-corrected, disk; without it, all but the last four
+    /// mce-corrected, disk, network; without it, all but machine checks, disks that are read, and network cards that frames go through
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = Kind::of_name, conflicts_with = "faults")]
     kinds: Vec<Kind>,
     /// Faults by hand instead: a file with one on each line, as fits vm --fault takes them
@@ -59,7 +59,7 @@ pub(crate) struct CampaignArgs {
     /// The kernel's symbols, for faults that name some
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     symbols: Option<PathBuf>,
-    /// A run hangs when it has used so many times the instructions of the one without a fault
+    /// A run hangs when it has used so many times the instructions, or the exceptions and interrupts, of the one without a fault
     #[arg(long, value_name = "FACTOR", default_value_t = 2.0, value_parser = factor)]
     hang_factor: f64,
     /// The run without a fault must end within so many instructions
@@ -100,7 +100,7 @@ pub(crate) fn run(args: &CampaignArgs) -> Result<u8, CliError> {
     let golden = Guest::new(&base)?.golden(args.max_instructions)?;
     let points = match given {
         Some(points) => points,
-        None => draw(args, &base, golden.observation.instructions)?,
+        None => draw(args, &base, &golden)?,
     };
     let started = Instant::now();
     let plan = carry::Plan {
@@ -109,7 +109,7 @@ pub(crate) fn run(args: &CampaignArgs) -> Result<u8, CliError> {
         points: &points,
         symbols: &symbols,
         seed: args.seed,
-        limit: hang_limit(golden.observation.instructions, args.hang_factor),
+        limit: golden.limit(args.hang_factor),
         workers: args.workers.or(std::thread::available_parallelism().ok()),
     };
     let rows = plan.carry_out()?;
@@ -131,12 +131,6 @@ pub(crate) fn run(args: &CampaignArgs) -> Result<u8, CliError> {
     Ok(0)
 }
 
-/// Even a run that is short without a fault is given time to panic.
-fn hang_limit(instructions: u64, factor: f64) -> u64 {
-    const PATIENCE: u64 = 20_000_000;
-    (instructions as f64 * factor) as u64 + PATIENCE
-}
-
 const DEFAULT: [Kind; 8] = [
     Kind::Register,
     Kind::Flag,
@@ -148,14 +142,15 @@ const DEFAULT: [Kind; 8] = [
     Kind::UserMemory,
 ];
 
-fn draw(args: &CampaignArgs, base: &Base, instructions: u64) -> Result<Vec<Point>, CliError> {
-    let kinds = match args.kinds.as_slice() {
-        [] => &DEFAULT[..],
-        kinds => kinds,
-    };
-    let drawn = base
-        .space(instructions)?
-        .draw(kinds, args.experiments, args.seed)
+fn draw(args: &CampaignArgs, base: &Base, golden: &Golden) -> Result<Vec<Point>, CliError> {
+    let space = base.space(golden)?;
+    let mut kinds = args.kinds.clone();
+    if kinds.is_empty() {
+        kinds.extend(DEFAULT);
+        kinds.extend(space.traffic_kinds());
+    }
+    let drawn = space
+        .draw(&kinds, args.experiments, args.seed)
         .map_err(CliError::Usage)?;
     drawn.into_iter().map(point).collect()
 }
