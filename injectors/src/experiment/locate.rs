@@ -7,7 +7,23 @@ use super::record::{EndRecord, Record, Site};
 
 /// Fills in all places that results name.
 pub fn locate(records: &mut [Record], modules: &[Module]) {
-    let mut places: Vec<(u64, &mut Site)> = Vec::new();
+    let places = places(records);
+    let addresses: Vec<(u64, &[u8])> = places.iter().map(|(at, _)| (*at, &[][..])).collect();
+    let locations = locate_all(modules, &addresses);
+    for ((_, site), location) in places.into_iter().zip(locations) {
+        *site = Site {
+            module: location.module.map(|text| text.to_string()),
+            symbol: location.symbol.map(|text| text.to_string()),
+            source: location.source.map(|text| text.to_string()),
+        };
+    }
+}
+
+/// The addresses that results name, and where their places are to be filled in.
+pub(crate) fn places<'a>(
+    records: impl IntoIterator<Item = &'a mut Record>,
+) -> Vec<(u64, &'a mut Site)> {
+    let mut places = Vec::new();
     for record in records {
         for injection in &mut record.injections {
             places.extend(address(&injection.pc).map(|at| (at, &mut injection.site)));
@@ -19,15 +35,7 @@ pub fn locate(records: &mut [Record], modules: &[Module]) {
             places.extend(address(pc).map(|at| (at, site)));
         }
     }
-    let addresses: Vec<(u64, &[u8])> = places.iter().map(|(at, _)| (*at, &[][..])).collect();
-    let locations = locate_all(modules, &addresses);
-    for ((_, site), location) in places.into_iter().zip(locations) {
-        *site = Site {
-            module: location.module.map(|text| text.to_string()),
-            symbol: location.symbol.map(|text| text.to_string()),
-            source: location.source.map(|text| text.to_string()),
-        };
-    }
+    places
 }
 
 fn address(text: &str) -> Option<u64> {

@@ -13,7 +13,7 @@ pub mod collect;
 pub mod compare;
 pub mod job;
 pub mod limits;
-mod locate;
+pub(crate) mod locate;
 mod near;
 pub mod outcome;
 pub mod outputs;

@@ -1,6 +1,7 @@
 //! CPUID: what the processor announces, which is what it implements.
 
 use crate::cpu::state::Cpu;
+use iced_x86::CpuidFeature;
 
 /// Virtual frequency of the time-stamp counter: one tick a nanosecond.
 pub const TSC_HZ: u64 = 1_000_000_000;
@@ -107,4 +108,49 @@ fn cache(index: u32) -> [u32; 4] {
         2 => [0x143, 0x03c0_003f, 1023, 0],
         _ => [0; 4],
     }
+}
+
+/// Whether the instructions of a feature are announced, or belong to every 64-bit processor.
+#[must_use]
+pub fn announces(feature: CpuidFeature) -> bool {
+    use CpuidFeature::*;
+    matches!(
+        feature,
+        INTEL8086
+            | INTEL186
+            | INTEL286
+            | INTEL386
+            | INTEL486
+            | X64
+            | CX8
+            | CMPXCHG16B
+            | CMOV
+            | FPU
+            | FPU287
+            | FPU387
+            | MMX
+            | SSE
+            | SSE2
+            | SSE3
+            | SSSE3
+            | SSE4_1
+            | SSE4_2
+            | POPCNT
+            | LZCNT
+            | AES
+            | PCLMULQDQ
+            | MOVBE
+            | BMI1
+            | BMI2
+            | ADX
+            | AVX
+            | AVX2
+            | FMA
+            | F16C
+            | MULTIBYTENOP
+            | PAUSE
+            | FXSR
+            | FSGSBASE
+            | CLFSH
+    )
 }

@@ -9,13 +9,12 @@ use crate::native::{End, Trace};
 use crate::places::{CODE, CODE_BYTES, REGIONS};
 use crate::start::{general, set_general};
 use fits_sysemu::bus::EmptyBus;
+use fits_sysemu::cpu::cpuid::announces;
 use fits_sysemu::cpu::state::{CS, DS, FS, GS, RIP, SS, Segment};
 use fits_sysemu::cpu::{Processor, Stage, Stop, trap};
 use fits_sysemu::memory::Ram;
 use fits_tracer::step::Decoded;
-use iced_x86::{
-    Code, CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, MemorySize, Mnemonic,
-};
+use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, MemorySize, Mnemonic};
 use std::rc::Rc;
 
 /// Physical places: descriptor table of interrupts, segments, task state, handlers, kernel stack, page tables, code, data.
@@ -38,48 +37,10 @@ const STATUS: u64 = 0x8d5;
 /// Whether an instruction belongs to those that the software processor announces and that mean the same in any machine.
 #[must_use]
 pub fn comparable(code: Code) -> bool {
-    use CpuidFeature::*;
-    let known = code.cpuid_features().iter().all(|feature| {
-        matches!(
-            *feature,
-            INTEL8086
-                | INTEL186
-                | INTEL286
-                | INTEL386
-                | INTEL486
-                | X64
-                | CX8
-                | CMPXCHG16B
-                | CMOV
-                | FPU
-                | FPU287
-                | FPU387
-                | MMX
-                | SSE
-                | SSE2
-                | SSE3
-                | SSSE3
-                | SSE4_1
-                | SSE4_2
-                | POPCNT
-                | LZCNT
-                | AES
-                | PCLMULQDQ
-                | MOVBE
-                | BMI1
-                | BMI2
-                | ADX
-                | AVX
-                | AVX2
-                | FMA
-                | F16C
-                | MULTIBYTENOP
-                | PAUSE
-                | FXSR
-                | FSGSBASE
-                | CLFSH
-        )
-    });
+    let known = code
+        .cpuid_features()
+        .iter()
+        .all(|&feature| announces(feature));
     // What is virtual, or kept from user programs, depends on the machine; reserved NOPs on the maker.
     let own = matches!(
         code.mnemonic(),

@@ -145,6 +145,22 @@ impl Running {
         number.with_context(|| format!("{path} has no VmHWM"))
     }
 
+    /// Waits for the guest to print something.
+    fn more(&mut self) -> Result<()> {
+        let mut buffer = [0; 4096];
+        let output = self.child.stdout.as_mut();
+        let output = output.context("standard output is a pipe")?;
+        let count = output
+            .read(&mut buffer)
+            .context("cannot read the console")?;
+        if count == 0 {
+            bail!("the emulator ended: {}", self.printed);
+        }
+        let text = String::from_utf8_lossy(&buffer[..count]);
+        self.printed.push_str(&text);
+        Ok(())
+    }
+
     /// Reads until `text` has been printed; what is behind it stays for the next time.
     fn wait_for(&mut self, text: &str) -> Result<Time> {
         loop {
@@ -152,40 +168,14 @@ impl Running {
                 self.printed.drain(..at + text.len());
                 return self.now();
             }
-            let mut buffer = [0; 4096];
-            let output = self
-                .child
-                .stdout
-                .as_mut()
-                .context("standard output is a pipe")?;
-            let count = output
-                .read(&mut buffer)
-                .context("cannot read the console")?;
-            if count == 0 {
-                bail!("the emulator ended before {text:?}: {}", self.printed);
-            }
-            self.printed
-                .push_str(&String::from_utf8_lossy(&buffer[..count]));
+            let more = self.more();
+            more.with_context(|| format!("waiting for {text:?}"))?;
         }
     }
 
     fn line(&mut self) -> Result<String> {
         while !self.printed.contains('\n') {
-            let at = self.printed.len();
-            let mut buffer = [0; 256];
-            let output = self
-                .child
-                .stdout
-                .as_mut()
-                .context("standard output is a pipe")?;
-            let count = output
-                .read(&mut buffer)
-                .context("cannot read the console")?;
-            if count == 0 {
-                bail!("the emulator ended in a line: {}", &self.printed[..at]);
-            }
-            self.printed
-                .push_str(&String::from_utf8_lossy(&buffer[..count]));
+            self.more().context("waiting for the end of a line")?;
         }
         Ok(self.printed.lines().next().unwrap_or_default().to_owned())
     }

@@ -3,7 +3,8 @@
 use fits_stats::model::Module;
 use rustc_hash::FxHashMap;
 
-use crate::experiment::record::{EndRecord, Record, Site};
+use crate::experiment::locate::places;
+use crate::experiment::record::{Record, Site};
 
 /// What is known about addresses of a program.
 #[derive(Debug)]
@@ -48,18 +49,7 @@ impl Sites {
 
     /// Fills in the places that records name.
     pub fn fill<'a>(&mut self, records: impl Iterator<Item = &'a mut Record>) {
-        let mut places: Vec<(u64, &mut Site)> = Vec::new();
-        for record in records {
-            for injection in &mut record.injections {
-                places.extend(address(&injection.pc).map(|at| (at, &mut injection.site)));
-            }
-            if let Some(EndRecord::Signaled {
-                pc: Some(pc), site, ..
-            }) = &mut record.end
-            {
-                places.extend(address(pc).map(|at| (at, site)));
-            }
-        }
+        let places = places(records);
         self.learn(places.iter().map(|(address, _)| *address));
         for (address, site) in places {
             if let Some(known) = self.known.get(&address) {
@@ -67,8 +57,4 @@ impl Sites {
             }
         }
     }
-}
-
-fn address(text: &str) -> Option<u64> {
-    u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }

@@ -1,57 +1,15 @@
 //! Everything that the host executes as itself.
 
 use super::Full;
+use crate::cpu::cpuid::announces;
 use crate::cpu::host::{Stubs, Unit, plan};
 use crate::cpu::op::Op;
 use crate::cpu::ops::{hosted, system};
-use iced_x86::{CpuidFeature, FlowControl, Instruction, Mnemonic, OpKind};
-
-/// Whether CPUID announces all that the instruction needs.
-fn announced(i: &Instruction) -> bool {
-    use CpuidFeature::*;
-    i.cpuid_features().iter().all(|feature| {
-        matches!(
-            *feature,
-            INTEL8086
-                | INTEL186
-                | INTEL286
-                | INTEL386
-                | INTEL486
-                | X64
-                | CX8
-                | CMPXCHG16B
-                | CMOV
-                | FPU
-                | FPU287
-                | FPU387
-                | MMX
-                | SSE
-                | SSE2
-                | SSE3
-                | SSSE3
-                | SSE4_1
-                | SSE4_2
-                | POPCNT
-                | LZCNT
-                | AES
-                | PCLMULQDQ
-                | MOVBE
-                | BMI1
-                | BMI2
-                | ADX
-                | AVX
-                | AVX2
-                | FMA
-                | F16C
-                | MULTIBYTENOP
-                | PAUSE
-        )
-    })
-}
+use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
 
 /// Plans a stub; `#UD` for what is not announced, an order to stop for what can't be one.
 pub(super) fn decode(i: &Instruction, op: &mut Op, stubs: &mut Stubs) -> Result<(), Full> {
-    if !announced(i) {
+    if !i.cpuid_features().iter().all(|&feature| announces(feature)) {
         op.run = system::undefined;
         return Ok(());
     }

@@ -11,6 +11,8 @@ use crate::cpu::ops::system;
 use crate::cpu::state::{CodeSize, DS, FS, HIGH, RIP, SS, ZERO};
 use iced_x86::{Instruction, OpKind, Register};
 
+pub(crate) use moving::condition;
+
 /// There is no room for another stub: everything decoded must be forgotten first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;

@@ -134,7 +134,7 @@ fn extensions(i: &Instruction, op: &mut Op) -> bool {
 }
 
 /// The condition's number in opcodes.
-fn condition(code: ConditionCode) -> Option<u8> {
+pub(crate) fn condition(code: ConditionCode) -> Option<u8> {
     use ConditionCode as C;
     Some(match code {
         C::o => 0,

@@ -3,33 +3,10 @@
 use super::block::{Builder, has_memory};
 use super::layout;
 use super::registers::{FIRST, Home, SECOND, home};
+use crate::cpu::decode::condition;
 use crate::cpu::mmu::canonical;
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
-use iced_x86::{ConditionCode, FlowControl, Instruction, Mnemonic, OpKind};
-
-/// The condition's number in opcodes.
-fn condition(code: ConditionCode) -> Option<u8> {
-    use ConditionCode as C;
-    Some(match code {
-        C::o => 0,
-        C::no => 1,
-        C::b => 2,
-        C::ae => 3,
-        C::e => 4,
-        C::ne => 5,
-        C::be => 6,
-        C::a => 7,
-        C::s => 8,
-        C::ns => 9,
-        C::p => 10,
-        C::np => 11,
-        C::l => 12,
-        C::ge => 13,
-        C::le => 14,
-        C::g => 15,
-        C::None => return None,
-    })
-}
+use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
 
 impl Builder<'_> {
     /// Emits the last instruction of a block and the ways out.
