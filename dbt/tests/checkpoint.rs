@@ -8,6 +8,7 @@ use std::path::Path;
 use fits_dbt::runtime::TranslatorEngine;
 use fits_tracer::engine::{Engine, EngineOptions, Found, Landmark, Limits, Moment, Reached};
 use fits_tracer::live::checkpoint::{Checkpoint, Surroundings};
+use fits_tracer::live::numbers::FileNumbers;
 use fits_tracer::live::{Live, PtraceEngine};
 use fits_tracer::process::{Command, CpuPlan, Environment, Stdio};
 
@@ -150,7 +151,7 @@ fn compare(words: &[&str], folder: &Path, witness: &mut dyn Engine) {
     for ((moment, checkpoint), found) in taken.iter().zip(found) {
         let found: Found = found.unwrap();
         assert_eq!(checkpoint.pc(), found.pc);
-        let mut surroundings: Surroundings = Box::new(|| Ok(Vec::new()));
+        let mut surroundings: Surroundings = Box::new(|| Ok(FileNumbers::default()));
         let restored = checkpoint
             .restore(&command, &options(), &mut surroundings)
             .unwrap();

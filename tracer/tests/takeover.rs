@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use fits_tracer::backend::Ended;
 use fits_tracer::engine::{HowEnded, Limits};
+use fits_tracer::live::numbers::FileNumbers;
 use fits_tracer::live::{HandedThread, Handover, Live};
 use fits_tracer::process::{
     Command, CpuPlan, CpuTime, Environment, Launched, Stdio, VirtualRandom, VirtualTsc,
@@ -114,7 +115,7 @@ impl Plain {
             started: self.started,
             cpu_before: CpuTime::of_children(),
             warnings: Vec::new(),
-            devices: Vec::new(),
+            numbers: FileNumbers::default(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use fits_tracer::backend::{BackendError, Ended};
 use fits_tracer::engine::Moment;
+use fits_tracer::live::numbers::FileNumbers;
 use fits_tracer::live::{HandedThread, Handover, Live};
 use fits_tracer::process::{Status, VirtualTsc, status};
 use fits_tracer::ptrace::{Resume, Stop, Stopped, Waited, interrupt};
@@ -54,7 +55,7 @@ impl Run<'_> {
             started: self.started,
             cpu_before: self.cpu_before,
             warnings,
-            devices: Vec::new(),
+            numbers: FileNumbers::default(),
         })?;
         // A signal that comes before the next instruction belongs to the moment.
         live.settle()?;

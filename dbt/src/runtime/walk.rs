@@ -146,6 +146,7 @@ impl Supervisor<'_> {
         };
         walk.account
             .returned(call.number, call.args, result, access_of);
+        walk.account.told(leader, call.number, call.args, result);
     }
 
     /// The process executes another program.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fits_tracer::live::checkpoint::Surroundings;
+use fits_tracer::live::checkpoint::{Surroundings, Told};
 use fits_tracer::process::{Command, CpuPlan, ResourceLimit, Stdio};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -480,10 +480,15 @@ impl Inside {
         self.folder.as_deref()
     }
 
-    /// Writes into `folder` what process `pid` has written so far. The inner error is a sentence about what can't be made again.
-    pub(crate) fn save(&self, pid: Pid, folder: &Path) -> io::Result<Result<(), String>> {
+    /// Writes into `folder` what process `pid` has written so far, and which files it has been `told` of. The inner error is a sentence about what can't be made again.
+    pub(crate) fn save(
+        &self,
+        pid: Pid,
+        told: &Told,
+        folder: &Path,
+    ) -> io::Result<Result<(), String>> {
         let place = lock(&self.place);
-        files::save(pid, &place.layers(), place.captured(), folder)
+        files::save(pid, told, &place.layers(), place.captured(), folder)
     }
 
     /// What makes the files again that [`Inside::save`] has written into `folder`, once a program has been launched.

@@ -27,7 +27,7 @@ const ALWAYS: [i64; 10] = [
     libc::SYS_rt_sigreturn,
 ];
 
-/// Asked about in a process that has been told other numbers of devices.
+/// Asked about in a process that has been told other numbers of files.
 const ABOUT_FILES: [i64; 5] = [
     libc::SYS_stat,
     libc::SYS_fstat,

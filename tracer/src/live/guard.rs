@@ -3,6 +3,7 @@
 
 use super::Live;
 use super::filter::MARK;
+use super::numbers::Place;
 use super::state::{NO_CALL, RESUME_FLAG};
 use super::thread::{Call, Thread};
 use crate::backend::BackendError;
@@ -116,38 +117,17 @@ impl Live {
                     self.memory.write(call.args[2], &mask)?;
                 }
             }
-            libc::SYS_stat | libc::SYS_fstat | libc::SYS_lstat => {
-                self.correct_device(call.args[1])?;
-            }
-            libc::SYS_newfstatat => self.correct_device(call.args[2])?,
-            libc::SYS_statx => self.correct_device_parts(call.args[4])?,
-            _ => {}
+            _ => self.tell_known_number(&call)?,
         }
         Ok(())
     }
 
-    /// What the program has been told of a device that the kernel tells so.
-    fn told_device(&self, device: u64) -> Option<u64> {
-        let known = self.devices.iter().find(|known| known.0 == device);
-        known.map(|known| known.1)
-    }
-
-    /// `st_dev`, at the beginning of a `struct stat`.
-    fn correct_device(&self, place: u64) -> Result<(), BackendError> {
-        if let Some(told) = self.told_device(self.memory.read_u64(place)?) {
-            self.memory.write(place, &told.to_le_bytes())?;
-        }
-        Ok(())
-    }
-
-    /// `stx_dev_major` and `stx_dev_minor` of a `struct statx`.
-    fn correct_device_parts(&self, place: u64) -> Result<(), BackendError> {
-        let place = place + std::mem::offset_of!(libc::statx, stx_dev_major) as u64;
-        let parts = self.memory.read_u64(place)?;
-        let device = libc::makedev(parts as u32, (parts >> 32) as u32);
-        if let Some(told) = self.told_device(device) {
-            let parts = u64::from(libc::major(told)) | u64::from(libc::minor(told)) << 32;
-            self.memory.write(place, &parts.to_le_bytes())?;
+    /// A file that the program knows has the number that it was told.
+    fn tell_known_number(&self, call: &Call) -> Result<(), BackendError> {
+        let place = Place::of(call.number, call.args);
+        if let Some(place) = place.filter(|_| !self.numbers.is_empty()) {
+            let here = place.read(&self.memory)?;
+            place.write(&self.memory, self.numbers.told(here))?;
         }
         Ok(())
     }

@@ -34,6 +34,7 @@ mod frames;
 mod guard;
 mod halt;
 mod install;
+pub mod numbers;
 mod release;
 mod start;
 mod state;
@@ -53,6 +54,7 @@ use crate::engine::{HowEnded, Limits};
 use crate::process::{CpuPlan, CpuTime, Environment, PidPlan, VirtualRandom};
 use crate::ptrace::{Memory, Stopped, Waited};
 use crate::step::DecodeCache;
+use numbers::FileNumbers;
 use thread::Thread;
 
 pub use arrive::Watched;
@@ -116,8 +118,8 @@ pub struct Live {
     wall_seconds: f64,
     cpu: CpuTime,
     warnings: Vec<String>,
-    /// Numbers of devices as the kernel tells them, and as the program has been told them.
-    devices: Vec<(u64, u64)>,
+    /// What it has been told of files that it knows.
+    numbers: FileNumbers,
     started: Instant,
     cpu_before: CpuTime,
 }

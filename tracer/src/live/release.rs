@@ -79,7 +79,7 @@ impl Live {
             started: self.started,
             cpu_before: self.cpu_before,
             warnings: take(&mut self.warnings),
-            devices: take(&mut self.devices),
+            numbers: take(&mut self.numbers),
         })
     }
 }

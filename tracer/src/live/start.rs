@@ -13,6 +13,7 @@ use super::breakpoints::Breakpoints;
 use super::family::Births;
 use super::forced::{FORCED, Forced};
 use super::install::guard;
+use super::numbers::FileNumbers;
 use super::thread::{At, Thread};
 use crate::backend::BackendError;
 use crate::engine::EngineOptions;
@@ -57,8 +58,8 @@ pub struct Handover {
     pub cpu_before: CpuTime,
     /// What the reader of a result should know.
     pub warnings: Vec<String>,
-    /// Numbers of devices as the kernel tells them, and as the program has been told them.
-    pub devices: Vec<(u64, u64)>,
+    /// What it has been told of files that it knows.
+    pub numbers: FileNumbers,
 }
 
 /// A thread of a [`Handover`].
@@ -118,7 +119,7 @@ impl Live {
             started: Instant::now(),
             cpu_before,
             warnings,
-            devices: Vec::new(),
+            numbers: FileNumbers::default(),
         })?;
         live.limit_steps(&options.limits);
         Ok(live)
@@ -160,7 +161,7 @@ impl Live {
             wall_seconds: 0.0,
             cpu: CpuTime::default(),
             warnings: handover.warnings,
-            devices: handover.devices,
+            numbers: handover.numbers,
             started: handover.started,
             cpu_before: handover.cpu_before,
         };
@@ -185,7 +186,7 @@ impl Live {
         }
         let blocked = stopped.signal_mask()? & FORCED;
         if self.environment.is_controlled() {
-            let (guarded, warning) = guard(stopped, tracing(), !self.devices.is_empty())?;
+            let (guarded, warning) = guard(stopped, tracing(), !self.numbers.is_empty())?;
             stopped = guarded;
             if let Some(sentence) = warning {
                 self.warn(sentence);

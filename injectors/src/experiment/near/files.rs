@@ -1,12 +1,14 @@
 //! What a program has written until it is stopped at a moment: kept beside its checkpoint, and made again where another run begins from that.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs::{self, File, FileTimes, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use fits_tracer::live::checkpoint::Told;
+use fits_tracer::live::numbers::{FileNumber, FileNumbers};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -18,15 +20,22 @@ const LARGEST: u64 = 256 << 20;
 
 const LIST: &str = "files";
 
-/// More inodes than this are not made to come to one with the right number.
+/// More inodes than this are not made and removed to come behind the numbers that were given.
 const TRIES: u32 = 20_000;
+
+/// Whose numbers are not the same in every run, beside those of the private layers.
+const CHANGING: [&str; 2] = ["/proc", "/dev"];
 
 /// What a checkpoint's folder says of files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct List {
     entries: Vec<Entry>,
-    /// Files and folders, and the number of the device that each is on. A relative path is that of a stream.
-    devices: Vec<(PathBuf, u64)>,
+    /// Files that the program may know, with the number that it knows. A relative path is that of a stream.
+    known: Vec<(PathBuf, FileNumber)>,
+    /// The highest number that a private file has or had, as far as that is known.
+    highest: u64,
+    /// The same for folders of each layer: these are counted by the layer itself.
+    highest_folders: Vec<u64>,
 }
 
 /// Something that was made, changed or deleted.
@@ -35,8 +44,6 @@ struct Entry {
     path: PathBuf,
     /// User and group.
     owner: (u32, u32),
-    /// The inode number that the program sees.
-    inode: u64,
     what: What,
 }
 
@@ -51,6 +58,8 @@ enum What {
     },
     File {
         mode: u32,
+        /// It is the one that was there before, changed.
+        original: bool,
         /// Name of the file with its content.
         content: String,
         accessed: SystemTime,
@@ -58,10 +67,13 @@ enum What {
     },
 }
 
-/// Writes into `folder` what process `pid` has written to `layers` and to its standard streams in `captured`. The inner error is a sentence about
-/// what can't be made again.
+/// Writes into `folder` what process `pid` has written to `layers` and to its standard streams in `captured`, and the numbers of files that it has been
+/// `told`. The inner error is a sentence about what can't be made again.
+///
+/// Nothing is looked up in a layer that the program has not looked up: that would change the numbers that folders get later.
 pub(crate) fn save(
     pid: Pid,
+    told: &Told,
     layers: &[Layer<'_>],
     captured: &Path,
     folder: &Path,
@@ -70,23 +82,20 @@ pub(crate) fn save(
         folder,
         list: List::default(),
         replaced: Vec::new(),
+        private: HashSet::new(),
         bytes: 0,
         refused: None,
     };
     for stream in STREAMS {
-        save.content(&captured.join(stream), stream)?;
-        let data = fs::metadata(captured.join(stream))?;
-        save.list.devices.push((stream.into(), data.dev()));
+        let place = captured.join(stream);
+        save.content(&place, stream)?;
+        let number = number(&fs::metadata(place)?);
+        save.list.known.push((stream.into(), number));
     }
-    save.device(Path::new("/proc"));
-    save.device(Path::new("/dev"));
     for layer in layers {
         save.layer(layer, Path::new(""))?;
-        save.device(layer.path);
-        for entry in fs::read_dir(layer.path)?.flatten() {
-            save.device(&entry.path());
-        }
     }
+    save.told(told, layers)?;
     if let Some(sentence) = save.refused {
         return Ok(Err(sentence));
     }
@@ -102,6 +111,8 @@ struct Save<'a> {
     list: List,
     /// Files that were there before, and have another content now.
     replaced: Vec<PathBuf>,
+    /// Devices of files that are new.
+    private: HashSet<u64>,
     bytes: u64,
     refused: Option<String>,
 }
@@ -116,9 +127,16 @@ impl Save<'_> {
         // A folder that was deleted and made again hides what it held, without saying so for each file.
         let before = layer.before.join(relative);
         if !relative.as_os_str().is_empty() && before.is_dir() {
-            for entry in fs::read_dir(before)? {
-                let path = layer.path.join(relative).join(entry?.file_name());
-                if fs::symlink_metadata(&path).is_err() {
+            let folder = layer.path.join(relative);
+            // What is gone meanwhile, since others have deleted it, is not there in another run either.
+            let were: Vec<_> = fs::read_dir(before)?.flatten().collect();
+            let are: HashSet<_> = fs::read_dir(&folder)?
+                .flatten()
+                .map(|entry| entry.file_name())
+                .collect();
+            for entry in were {
+                let path = folder.join(entry.file_name());
+                if !are.contains(&entry.file_name()) && fs::symlink_metadata(&path).is_err() {
                     self.push(path, (0, 0), What::Deleted)?;
                 }
             }
@@ -137,15 +155,24 @@ impl Save<'_> {
         let kind = data.file_type();
         let mode = data.mode() & 0o7777;
         let owner = (data.uid(), data.gid());
+        self.list.highest = self.list.highest.max(data.ino());
         if kind.is_char_device() && data.rdev() == 0 {
-            self.push(path, owner, What::Deleted)?;
-        } else if kind.is_dir() {
+            return self.push(path, owner, What::Deleted);
+        }
+        if kind.is_dir() {
             self.push(path, owner, What::Folder { mode })?;
             self.layer(layer, relative)?;
         } else if kind.is_symlink() {
             let target = fs::read_link(place)?;
             self.push(path, owner, What::Link { target })?;
         } else if kind.is_file() {
+            let known = number(&fs::symlink_metadata(&path)?);
+            let before = fs::symlink_metadata(layer.before.join(relative));
+            let original =
+                known.inode != data.ino() && before.is_ok_and(|before| before.ino() == known.inode);
+            if !original {
+                self.private.insert(known.device);
+            }
             let content = format!("content-{}", self.list.entries.len());
             self.content(place, &content)?;
             if layer.before.join(relative).is_file() {
@@ -157,6 +184,7 @@ impl Save<'_> {
                 owner,
                 What::File {
                     mode,
+                    original,
                     content,
                     accessed,
                     modified,
@@ -169,30 +197,40 @@ impl Save<'_> {
     }
 
     fn push(&mut self, path: PathBuf, owner: (u32, u32), what: What) -> io::Result<()> {
-        let inode = match &what {
-            What::Deleted => 0,
-            _ => {
-                self.device(&path);
-                fs::symlink_metadata(&path)?.ino()
-            }
-        };
-        self.list.entries.push(Entry {
-            path,
-            owner,
-            inode,
-            what,
-        });
+        if what != What::Deleted {
+            let number = number(&fs::symlink_metadata(&path)?);
+            self.list.known.push((path.clone(), number));
+        }
+        self.list.entries.push(Entry { path, owner, what });
         Ok(())
     }
 
-    /// Notes the device of a path, unless that is known.
-    fn device(&mut self, path: &Path) {
-        let known = &mut self.list.devices;
-        if let Ok(data) = fs::symlink_metadata(path)
-            && !known.iter().any(|one| one.1 == data.dev())
-        {
-            known.push((path.to_owned(), data.dev()));
+    /// Notes what the program has been told of, as far as it is still there. What has been changed is known by now.
+    fn told(&mut self, told: &Told, layers: &[Layer<'_>]) -> io::Result<()> {
+        let changing: Vec<&Path> = layers
+            .iter()
+            .map(|layer| layer.path)
+            .chain(CHANGING.iter().map(Path::new))
+            .collect();
+        for (told, path) in told.files() {
+            if self.private.contains(&told.device) {
+                self.list.highest = self.list.highest.max(told.inode);
+            }
+            if changing.iter().any(|folder| path.starts_with(folder))
+                && fs::symlink_metadata(path).is_ok_and(|data| number(&data) == told)
+            {
+                self.list.known.push((path.to_owned(), told));
+            }
         }
+        for layer in layers {
+            let device = fs::metadata(layer.path)?.dev();
+            let known = told.files().map(|one| one.0);
+            let known = known.chain(self.list.known.iter().map(|one| one.1));
+            let folders = known.filter(|one| one.device == device);
+            let highest = folders.map(|one| one.inode).max();
+            self.list.highest_folders.push(highest.unwrap_or(0));
+        }
+        Ok(())
     }
 
     fn refuse(&mut self, sentence: &str) {
@@ -236,7 +274,7 @@ fn reads_an_original(pid: Pid, replaced: &[PathBuf]) -> io::Result<bool> {
     Ok(map.iter().any(|mapping| is_it(Path::new(&mapping.path))))
 }
 
-/// Makes what [`save`] has written into `folder` again. Numbers of devices, as they are here and as they were there.
+/// Makes what [`save`] has written into `folder` again. The numbers of files, as they are here and as the program knows them.
 ///
 /// # Errors
 /// Those of the file system.
@@ -244,35 +282,95 @@ pub(crate) fn restore(
     folder: &Path,
     layers: &[Layer<'_>],
     captured: &Path,
-) -> io::Result<Vec<(u64, u64)>> {
+) -> io::Result<FileNumbers> {
     for stream in STREAMS {
         let mut to = File::options().write(true).open(captured.join(stream))?;
         to.write_all(&fs::read(folder.join(stream))?)?;
     }
     let list: List = serde_json::from_slice(&fs::read(folder.join(LIST))?)?;
     for entry in &list.entries {
-        clear(entry)?;
+        make(entry)?;
     }
-    let made = make(&list.entries, layers)?;
-    for (number, entry) in list.entries.iter().enumerate() {
-        if let Some(made) = made.get(&number) {
-            fs::rename(made, &entry.path)?;
-        }
+    // A folder that may not be written to is filled before it becomes that.
+    for entry in list.entries.iter().rev() {
         fill(entry, folder)?;
     }
-    let mut devices: Vec<(u64, u64)> = Vec::new();
-    for (path, there) in list.devices {
-        let path = if path.is_relative() {
-            captured.join(path)
-        } else {
-            path
+    let mut numbers = Vec::new();
+    for (path, there) in &list.known {
+        let place = match path.is_relative() {
+            true => captured.join(path),
+            false => path.clone(),
         };
-        let here = fs::symlink_metadata(path)?.dev();
-        if here != there && !devices.iter().any(|one| one.0 == here) {
-            devices.push((here, there));
+        // What others have deleted meanwhile nobody will ask about.
+        if let Ok(data) = fs::symlink_metadata(place) {
+            numbers.push((number(&data), *there));
         }
     }
-    Ok(devices)
+    pass(&list, &numbers, layers)?;
+    Ok(FileNumbers::new(numbers))
+}
+
+fn number(data: &Metadata) -> FileNumber {
+    FileNumber {
+        device: data.dev(),
+        inode: data.ino(),
+    }
+}
+
+/// Uses up numbers until those that come next are higher than those that there have been: a program that makes files one after the other has them in
+/// rising order, mostly the same ones as in a run without checkpoints.
+fn pass(list: &List, numbers: &[(FileNumber, FileNumber)], layers: &[Layer<'_>]) -> io::Result<()> {
+    for (layer, &highest) in layers.iter().zip(&list.highest_folders) {
+        let device = fs::metadata(layer.path)?.dev();
+        let here = numbers.iter().map(|one| one.0);
+        let last = here.filter(|here| here.device == device);
+        if last.map(|here| here.inode).max().unwrap_or(0) < highest {
+            let place = layer.path.join(".fits-passing");
+            let make = |place: &Path| fs::create_dir(place);
+            pass_by(&place, highest, make, |place| fs::remove_dir(place))?;
+        }
+    }
+    // All layers lie in the same memory.
+    let changed = list.entries.iter().filter_map(|entry| {
+        let layer = layer_of(layers, &entry.path)?;
+        let relative = entry.path.strip_prefix(layer.path).ok()?;
+        let data = fs::symlink_metadata(layer.changes.join(relative)).ok()?;
+        Some(data.ino())
+    });
+    if changed.max().unwrap_or(0) < list.highest
+        && let Some(own) = layers.first().and_then(|layer| layer.changes.parent())
+    {
+        let make = |place: &Path| File::create_new(place).map(drop);
+        let remove = |place: &Path| fs::remove_file(place);
+        pass_by(&own.join("passing"), list.highest, make, remove)?;
+    }
+    Ok(())
+}
+
+/// The innermost layer that a path lies in.
+fn layer_of<'a>(layers: &'a [Layer<'a>], path: &Path) -> Option<&'a Layer<'a>> {
+    let around = layers.iter().filter(|layer| path.starts_with(layer.path));
+    around.max_by_key(|layer| layer.path.as_os_str().len())
+}
+
+/// Makes and removes something until its number is `highest` or more, or it has been done often enough, or is not allowed.
+fn pass_by(
+    place: &Path,
+    highest: u64,
+    make: impl Fn(&Path) -> io::Result<()>,
+    remove: impl Fn(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    for _ in 0..TRIES {
+        if make(place).is_err() {
+            break;
+        }
+        let inode = fs::symlink_metadata(place)?.ino();
+        remove(place)?;
+        if inode >= highest {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Whether what is there can be kept, since it is of the same kind.
@@ -280,8 +378,22 @@ fn stays(entry: &Entry) -> bool {
     let there = fs::symlink_metadata(&entry.path).ok();
     match (&entry.what, there) {
         (What::Folder { .. }, Some(data)) => data.is_dir(),
-        (What::File { .. }, Some(data)) => data.is_file(),
+        (What::File { original, .. }, Some(data)) => *original && data.is_file(),
         _ => false,
+    }
+}
+
+/// Makes it, empty, unless what is there can be kept.
+fn make(entry: &Entry) -> io::Result<()> {
+    clear(entry)?;
+    if stays(entry) {
+        return Ok(());
+    }
+    match &entry.what {
+        What::Deleted => Ok(()),
+        What::Folder { .. } => fs::create_dir(&entry.path),
+        What::Link { target } => symlink(target, &entry.path),
+        What::File { .. } => File::create_new(&entry.path).map(drop),
     }
 }
 
@@ -293,55 +405,6 @@ fn clear(entry: &Entry) -> io::Result<()> {
         Ok(_) => fs::remove_file(&entry.path),
         Err(_) => Ok(()),
     }
-}
-
-/// Makes what is new, under other names, with the inode numbers that they had: these are given in order, so some are used up in between. Where each
-/// is, by number.
-fn make(entries: &[Entry], layers: &[Layer<'_>]) -> io::Result<HashMap<usize, PathBuf>> {
-    let mut new: Vec<(usize, &Entry)> = (0..)
-        .zip(entries)
-        .filter(|(_, entry)| entry.what != What::Deleted && !stays(entry))
-        .collect();
-    new.sort_by_key(|(_, entry)| entry.inode);
-    let mut made = HashMap::new();
-    for (number, entry) in new {
-        let layer = layers
-            .iter()
-            .find(|layer| entry.path.starts_with(layer.path));
-        let layer = layer.ok_or(io::ErrorKind::NotFound)?;
-        let path = layer.path.join(format!(".fits-{number}"));
-        with_inode(&path, entry)?;
-        made.insert(number, path);
-    }
-    Ok(made)
-}
-
-fn with_inode(path: &Path, entry: &Entry) -> io::Result<()> {
-    for _ in 0..TRIES {
-        match &entry.what {
-            What::Deleted => return Ok(()),
-            What::Folder { .. } => fs::create_dir(path)?,
-            What::Link { target } => symlink(target, path)?,
-            What::File { .. } => drop(File::create_new(path)?),
-        }
-        let inode = fs::symlink_metadata(path)?.ino();
-        if inode == entry.inode {
-            return Ok(());
-        }
-        match &entry.what {
-            What::Folder { .. } => fs::remove_dir(path)?,
-            _ => fs::remove_file(path)?,
-        }
-        if inode > entry.inode {
-            break;
-        }
-    }
-    let message = format!(
-        "inode {} of {} is not to be had",
-        entry.inode,
-        entry.path.display()
-    );
-    Err(io::Error::other(message))
 }
 
 /// Content, permissions, owner and times.
@@ -358,6 +421,7 @@ fn fill(entry: &Entry, folder: &Path) -> io::Result<()> {
             content,
             accessed,
             modified,
+            ..
         } => {
             let mut to = File::options().write(true).truncate(true).open(path)?;
             io::copy(&mut File::open(folder.join(content))?, &mut to)?;
@@ -369,10 +433,6 @@ fn fill(entry: &Entry, folder: &Path) -> io::Result<()> {
         }
     }
     let data = fs::symlink_metadata(path)?;
-    if data.ino() != entry.inode {
-        let message = format!("{} has another inode number", path.display());
-        return Err(io::Error::other(message));
-    }
     if (data.uid(), data.gid()) != entry.owner {
         lchown(path, Some(entry.owner.0), Some(entry.owner.1))?;
     }
@@ -384,16 +444,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_inode_number_that_has_been_is_not_waited_for() {
+    fn numbers_that_have_been_are_passed_by() {
         let folder = tempfile::tempdir().unwrap();
-        let entry = Entry {
-            path: folder.path().join("file"),
-            owner: (0, 0),
-            inode: 1,
-            what: What::Folder { mode: 0o700 },
+        let place = folder.path().join("place");
+        let made = std::cell::Cell::new(0);
+        let make = |place: &Path| {
+            made.set(made.get() + 1);
+            fs::create_dir(place)
         };
-        let error = with_inode(&folder.path().join("other"), &entry).unwrap_err();
-        assert!(error.to_string().contains("inode 1 of"), "{error}");
+        for (highest, wanted) in [(1, 1), (u64::MAX, TRIES)] {
+            made.set(0);
+            pass_by(&place, highest, make, |place| fs::remove_dir(place)).unwrap();
+            assert_eq!(made.get(), wanted);
+        }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
@@ -404,7 +467,6 @@ mod tests {
         let entry = |what| Entry {
             path: path.clone(),
             owner: (0, 0),
-            inode: 1,
             what,
         };
         fs::create_dir(&path).unwrap();

@@ -99,7 +99,9 @@ impl Walk<'_> {
         let folder = Beside::make(self.inside.store(), index);
         let left = folder.and_then(|folder| {
             checkpoint::write(&checkpoint, &folder.path.join(PROCESS))?;
-            let saved = self.inside.save(pid, &folder.path)?;
+            let saved = self
+                .inside
+                .save(pid, standing.account.told_files(), &folder.path)?;
             if saved.is_ok() {
                 folder.settle()?;
             }

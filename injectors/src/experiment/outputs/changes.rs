@@ -109,7 +109,9 @@ impl Walk<'_> {
     fn missing(&mut self, relative: &Path, was: &Path, is: &Path) -> io::Result<()> {
         for entry in fs::read_dir(was)? {
             let name = entry?.file_name();
-            if fs::symlink_metadata(is.join(&name)).is_err() {
+            let is_gone = |folder: &Path| fs::symlink_metadata(folder.join(&name)).is_err();
+            // What others have deleted meanwhile, nobody has deleted here.
+            if is_gone(is) && !is_gone(was) {
                 let relative = relative.join(&name);
                 self.push(&relative, Kind::Deleted, PathBuf::new());
             }

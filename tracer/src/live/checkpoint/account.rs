@@ -1,6 +1,9 @@
 //! Which system calls a program has made, and whether all that they have done can be taken along.
 
 use libc::c_long;
+use nix::unistd::Pid;
+
+use super::told::Told;
 
 /// Calls whose effects lie in memory, registers, open files, files and signal handlers, all of which are taken along, or that have none.
 const UNDERSTOOD: &[c_long] = &[
@@ -220,6 +223,7 @@ pub struct Account {
     pub(super) tid_address: Option<u64>,
     /// What `set_robust_list` was told last: address and length.
     pub(super) robust_list: Option<(u64, u64)>,
+    told: Told,
 }
 
 impl Account {
@@ -256,6 +260,20 @@ impl Account {
         if !understood {
             self.hinder(sentence(number, args));
         }
+    }
+
+    /// The same for what it has told process `pid` about files.
+    pub fn told(&mut self, pid: Pid, number: u64, args: [u64; 6], result: i64) {
+        let failed = (-4095..0).contains(&result);
+        if !failed && self.hindrance.is_none() && !self.told.note(pid, number, args) {
+            self.hinder("it has asked about very many files");
+        }
+    }
+
+    /// The files whose numbers it has been told.
+    #[must_use]
+    pub fn told_files(&self) -> &Told {
+        &self.told
     }
 
     /// Something has happened that can't be taken along, from here on; the first such thing is what is told.

@@ -9,11 +9,11 @@ use super::store;
 use crate::backend::BackendError;
 use crate::engine::{Collected, End, Engine, EngineOptions, Found, Landmark, Moment, Reached};
 use crate::live::Live;
+use crate::live::numbers::FileNumbers;
 use crate::process::Command;
 
-/// Makes the files as they were when the checkpoint was taken. It gives numbers of devices as the kernel tells them now, and as the program has been
-/// told them; a sentence if that is not possible.
-pub type Surroundings = Box<dyn FnMut() -> Result<Vec<(u64, u64)>, String>>;
+/// Makes the files as they were when the checkpoint was taken. It gives their numbers; a sentence if that is not possible.
+pub type Surroundings = Box<dyn FnMut() -> Result<FileNumbers, String>>;
 
 /// Comes to the moment that a checkpoint was taken at by restoring it; everything else, and what can't be restored, another engine does.
 pub struct CheckpointEngine {

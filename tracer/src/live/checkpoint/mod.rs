@@ -20,9 +20,11 @@ mod regions;
 mod restore;
 mod standing;
 mod store;
+mod told;
 
 pub use account::Account;
 pub use capture::{Checkpoint, Refused};
 pub use engine::{CheckpointEngine, Surroundings};
 pub use standing::Standing;
 pub use store::{read, write};
+pub use told::Told;

@@ -54,11 +54,11 @@ impl Checkpoint {
             warnings,
         } = launched;
         let told = |error: Error| Err(error.to_string());
-        let made = surroundings().and_then(|devices| {
+        let made = surroundings().and_then(|numbers| {
             let stopped = self.make(stopped).unwrap_or_else(told)?;
-            Ok((devices, stopped))
+            Ok((numbers, stopped))
         });
-        let (devices, stopped) = match made {
+        let (numbers, stopped) = match made {
             Ok(made) => made,
             Err(sentence) => {
                 abandon(pid);
@@ -87,7 +87,7 @@ impl Checkpoint {
             started,
             cpu_before,
             warnings,
-            devices,
+            numbers,
         })?;
         live.limit_steps(&options.limits);
         live.settle()?;
