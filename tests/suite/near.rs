@@ -94,6 +94,8 @@ fn manner() -> Manner {
         // Those that hang are to take little time.
         patience: Patience {
             cpu_seconds: 0.2,
+            // And the same ones on a busy machine.
+            wall_seconds: 300.0,
             ..Patience::default()
         },
         checks: Checks::default(),
