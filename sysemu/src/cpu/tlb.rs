@@ -59,9 +59,10 @@ pub(crate) struct Kind {
 const LISTED: u8 = 1;
 const GLOBAL: u8 = 2;
 
+/// Neither a page of this index has the tag nor the one behind it, which an access that reaches over a page's end is compared with.
 fn empty(index: usize) -> Entry {
     Entry {
-        tag: (index as u64 ^ 1) << 12,
+        tag: (index as u64 ^ 2) << 12,
         host: 0,
     }
 }
@@ -219,6 +220,21 @@ impl Tlb {
                     *entry = empty(index);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_entry_is_no_page_and_not_the_one_behind_it() {
+        let tlb = Tlb::new(0);
+        for page in 0..3 * ENTRIES as u64 {
+            let entry = tlb.data(USER, false, page << 12);
+            assert_ne!(entry.tag, page << 12);
+            assert_ne!(entry.tag, (page + 1) << 12, "page {page:#x}");
         }
     }
 }

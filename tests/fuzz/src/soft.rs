@@ -309,7 +309,6 @@ impl Soft {
                 "{name}: {fault:?} natively, {stop:?} in software"
             )));
         }
-        let mmx = (0..instruction.op_count()).any(|n| instruction.op_register(n).is_mm());
         let mut fault = *fault;
         if is_masked_store(&instruction) || is_state(&instruction) {
             // Which byte of the operand the fault names is the processor's choice.
@@ -319,7 +318,7 @@ impl Soft {
             }
         }
         Ok(self
-            .compare_fault(fault, native, mmx)
+            .compare_fault(fault, native, &instruction)
             .map(|found| format!("{name}: {found}")))
     }
 
@@ -379,7 +378,12 @@ impl Soft {
     }
 
     /// Exception number, address and state of a fault.
-    fn compare_fault(&mut self, fault: Fault, native: &State, mmx: bool) -> Option<String> {
+    fn compare_fault(
+        &mut self,
+        fault: Fault,
+        native: &State,
+        instruction: &Instruction,
+    ) -> Option<String> {
         let cpu = &self.processor.cpu;
         let vector = ((cpu.ctx.regs[RIP] - 1 - KERNEL - HANDLERS) / 16) as u8;
         let expected = vectors(fault);
@@ -402,12 +406,19 @@ impl Soft {
         got.registers.eflags = flags;
         got.registers.rsp = rsp;
         if vector == trap::XM {
-            // Flags of the result that come together with an unmasked exception: see `is_exact_underflow`.
+            // Flags of the result that come together with an unmasked exception (see `is_exact_underflow`), and those of later steps of a dot
+            // product: a processor ends with the step that raises it.
             const OF_RESULT: u32 = 0x38;
-            let mixed = got.extended.mxcsr() & !OF_RESULT | native.extended.mxcsr() & OF_RESULT;
+            const OF_SUMS: u32 = 0x3f;
+            let of_result = if is_dot_product(instruction) {
+                OF_SUMS
+            } else {
+                OF_RESULT
+            };
+            let mixed = got.extended.mxcsr() & !of_result | native.extended.mxcsr() & of_result;
             got.extended.set_mxcsr(mixed);
         }
-        if mmx {
+        if (0..instruction.op_count()).any(|n| instruction.op_register(n).is_mm()) {
             // AMD processors begin to use MMX registers before memory faults.
             got.extended = native.extended.clone();
         }
@@ -433,6 +444,13 @@ fn is_masked_store(instruction: &Instruction) -> bool {
     matches!(
         instruction.mnemonic(),
         Mnemonic::Maskmovdqu | Mnemonic::Vmaskmovdqu | Mnemonic::Maskmovq
+    )
+}
+
+fn is_dot_product(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.mnemonic(),
+        Mnemonic::Dpps | Mnemonic::Dppd | Mnemonic::Vdpps | Mnemonic::Vdppd
     )
 }
 
