@@ -183,6 +183,15 @@ class FaultInjectionFramework:
 
     # Injectors
 
+    def inject(self, fault):
+        """A fault in the words of `fits vm --fault`, such as "net:eth0:1:rx-drop/permanent@0"; a moment that is over is now."""
+        self._action("inject %s" % fault)
+        self._command("inject-fault", fault=fault)
+
+    def injected(self):
+        """What faults have done so far: objects with fault, instruction, time_ns, place, before, after, result."""
+        return self._command("query-faults")
+
     def flip_memory(self, address, mask, size=8):
         """Flip the bits of mask in size bytes at a physical address."""
         self.write(address, self.read(address, size)["value"] ^ mask, size)

@@ -138,6 +138,24 @@ class Scenario(unittest.TestCase):
         framework.flip_property("/machine/pit", "channels[0].reload", 4)
         self.assertEqual(framework.get_qom_property("/machine/pit", "channels[0].reload"), reload ^ 4)
 
+    def test_faults_in_words(self):
+        framework = self.framework
+        framework.write(0x300000, 8, 4)
+        framework.inject("mem:phys=0x300000:0@time=0.000002")
+        with self.assertRaisesRegex(Refused, "unknown register 'rox'"):
+            framework.inject("reg:rox:1@5")
+        seen = []
+
+        def look():
+            seen.append(framework.read(0x300000, 4)["value"])
+            if len(seen) == 2:
+                framework.quit()
+
+        framework.notify(1000, look)
+        framework.notify(3000, look)
+        self.run_to_end()
+        self.assertEqual(seen, [8, 9])
+
     def test_a_flipped_instruction_pointer_ends_the_guest(self):
         def fault():
             self.framework.flip_register("rip", 1 << 40)

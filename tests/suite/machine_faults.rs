@@ -57,6 +57,11 @@ pub(crate) fn witness_kernel() -> &'static Path {
     &witness().kernel
 }
 
+/// Its symbols.
+pub(crate) fn witness_symbols() -> &'static Path {
+    &witness().symbols
+}
+
 /// `fits` with these words and nothing to read.
 pub(crate) fn fits(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_fits"))
@@ -71,7 +76,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 /// What the kernel prints without faults.
-fn sound() -> &'static [String] {
+pub(crate) fn sound() -> &'static [String] {
     static SOUND: OnceLock<Vec<String>> = OnceLock::new();
     SOUND.get_or_init(|| {
         let output = run(&[]);
@@ -170,6 +175,11 @@ const EFFECTS: &[(&str, &[&str])] = &[
     ),
     ("port:0x20-0x21:dead/permanent@at_far:3", &["i 1", "p ff"]),
     ("port:0x60:read:stuck1:0/permanent@1", &[]),
+    ("device:pit:rate=2/permanent@1", &["i 6", "i 7", "i 6"]),
+    ("device:pit:rate=0/permanent@at_add:2", &["i ", "i "]),
+    ("device:pit:rate=1/permanent@at_add:2", &[]),
+    ("device:rtc:rate=5/permanent@1", &[]),
+    ("device:pit:dead/permanent@at_far:3", &["i "]),
     (
         "mce:srao:phys=0x400000@at_add",
         &[
@@ -233,6 +243,27 @@ fn each_fault_changes_what_it_must_and_nothing_else() {
         assert_eq!(different, expected, "{fault}: {}", text(&output.stderr));
         assert_eq!(output.status.code(), Some(7), "{fault}");
     }
+}
+
+#[test]
+fn noise_on_the_serial_line_changes_one_character_and_a_dead_line_says_nothing_more() {
+    let output = run(&["--fault", "port:0x3f8:write:0@at_flag:2"]);
+    let printed = text(&output.stdout);
+    let lines: Vec<&str> = printed.lines().collect();
+    let expected = sound();
+    assert_eq!(lines.len(), expected.len(), "{printed}");
+    for (index, (line, right)) in lines.iter().zip(expected).enumerate() {
+        let noisy = format!("g{}", &right[1..]);
+        let right = if index == 14 { &noisy } else { right };
+        assert_eq!(line, right);
+    }
+    let output = run(&["--fault", "device:serial0:dead/permanent@at_flag:2"]);
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(7), "it goes on");
+    assert_eq!(printed.lines().collect::<Vec<_>>(), expected[..14]);
+    let output = run(&["--fault", "device:serial1:dead/permanent@1"]);
+    assert_eq!(output.status.code(), Some(7));
+    assert_eq!(text(&output.stdout).lines().count(), 36);
 }
 
 #[test]

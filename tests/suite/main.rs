@@ -3,6 +3,7 @@
 mod agreement;
 mod campaign;
 mod compare;
+mod device_faults;
 mod drawn;
 mod golden;
 mod hot_paths;
@@ -18,4 +19,5 @@ mod stats_process;
 mod vm;
 mod vm_campaign;
 mod vm_devices;
+mod vm_qmp_faults;
 mod vm_snapshot;

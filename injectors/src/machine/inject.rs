@@ -129,6 +129,7 @@ pub(super) fn change(
         | What::Check(_)
         | What::Disk(_)
         | What::Network(_)
+        | What::Part(_)
         | What::Device(_)
         | What::Interrupt(_)
         | What::PowerCut => Err("it has no bits to be changed".to_owned()),

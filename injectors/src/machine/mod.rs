@@ -7,6 +7,7 @@
 pub mod fault;
 pub mod geometry;
 pub mod inject;
+mod lasting;
 pub mod log;
 pub mod model;
 pub mod process;

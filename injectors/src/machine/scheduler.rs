@@ -9,6 +9,7 @@ use crate::machine::fault::{
 };
 use crate::machine::geometry::Geometry;
 use crate::machine::inject::{self, Context, Destination, Done};
+use crate::machine::lasting::{next_change, times};
 use crate::machine::log::{Entry, Log};
 use crate::machine::process::Processes;
 use crate::machine::symbols::Symbols;
@@ -138,6 +139,7 @@ impl Scheduler {
             | What::Skip
             | What::Disk(_)
             | What::Network(_)
+            | What::Part(_)
             | What::Device(_)
             | What::Interrupt(_)
             | What::PowerCut => None,
@@ -180,6 +182,53 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Adds a fault by its text.
+    ///
+    /// # Errors
+    /// When it is none, or can't be added: a sentence.
+    pub fn add_text(&mut self, text: &str) -> Result<(), String> {
+        let fault: MachineFault = text
+            .parse()
+            .map_err(|error: crate::fault::ParseError| error.to_string())?;
+        self.add(fault)
+    }
+
+    /// The machine was taken to another state, in which nobody watches memory and no cell is stuck: what is under way is armed again. What was
+    /// over stays over.
+    pub fn moved(&mut self, target: &mut dyn Target) {
+        self.wishes = None;
+        let now = target.retired();
+        for number in 0..self.items.len() {
+            target.unwatch(number as u32);
+            let item = &mut self.items[number];
+            match &mut item.state {
+                State::Waiting { watched, .. } => {
+                    *watched = false;
+                    self.fresh.push_back(number);
+                }
+                State::Wanted { look_at } => *look_at = now,
+                // The instruction that was to be changed is in another life.
+                State::Writing { .. } => item.state = State::Over,
+                State::Lasting { since, stuck, on } => {
+                    *since = now.min(*since);
+                    if *on {
+                        for &(at, mask, value) in stuck.iter() {
+                            target.stick(at, mask, value);
+                        }
+                    }
+                }
+                State::Poisoned => {
+                    if let What::Check(check) = &item.fault.what
+                        && let Place::Physical(physical) = check.place
+                    {
+                        target.watch(&line(number, physical));
+                    }
+                }
+                State::Over => {}
+            }
+        }
+    }
+
     /// What was done so far.
     pub fn log(&mut self) -> &mut Log {
         &mut self.log
@@ -195,6 +244,8 @@ impl Scheduler {
 
     /// Runs the machine, with its faults, until it ends or so many instructions have retired in all.
     pub fn run(&mut self, target: &mut dyn Target, limit: u64) -> Event {
+        // Whoever ran the machine meanwhile may have told it other wishes.
+        self.wishes = None;
         loop {
             self.settle(target);
             self.tell(target);
@@ -478,6 +529,11 @@ impl Scheduler {
                 self.armed(&fault, target);
                 return State::Over;
             }
+            What::Part(part) => {
+                let result = target.part(part).map(|()| armed(&fault));
+                self.note(&fault, result, target);
+                return State::Over;
+            }
             What::Interrupt(interrupt) => {
                 target.interrupt(interrupt, times(fault.duration));
                 self.armed(&fault, target);
@@ -574,13 +630,7 @@ impl Scheduler {
         };
         match inject::physical(&check.place, 0, target, &self.symbols) {
             Ok(physical) => {
-                target.watch(&Watch {
-                    number: number as u32,
-                    physical: physical & !(LINE - 1),
-                    length: LINE,
-                    reads: true,
-                    writes: false,
-                });
+                target.watch(&line(number, physical));
                 let done = Done {
                     place: format!("phys={physical:#x}"),
                     result: "armed: raised when it is read".to_owned(),
@@ -706,43 +756,22 @@ impl Scheduler {
     }
 }
 
+/// Reads of the line that has an address.
+fn line(number: usize, physical: u64) -> Watch {
+    Watch {
+        number: number as u32,
+        physical: physical & !(LINE - 1),
+        length: LINE,
+        reads: true,
+        writes: false,
+    }
+}
+
 /// From now on the fault waits in a device.
 fn armed(fault: &MachineFault) -> Done {
     Done {
         place: fault.what.to_string(),
         result: "armed".to_owned(),
         ..Done::default()
-    }
-}
-
-/// For how many accesses a disk fails; none is for ever.
-fn times(duration: Duration) -> Option<u64> {
-    match duration {
-        Duration::Transient => Some(1),
-        Duration::Instructions(count) => Some(count),
-        Duration::Intermittent { .. } | Duration::Permanent => None,
-    }
-}
-
-/// When a fault that lasts next changes: registers at each instruction, memory when it begins or ends to be stuck.
-fn next_change(fault: &MachineFault, since: u64, now: u64) -> u64 {
-    let passed = now - since;
-    let edge = match fault.duration {
-        Duration::Transient | Duration::Permanent => u64::MAX,
-        Duration::Instructions(count) => since + count,
-        Duration::Intermittent { on, period } => {
-            let within = passed % period;
-            now + if within < on {
-                on - within
-            } else {
-                period - within
-            }
-        }
-    };
-    let enforced = matches!(fault.what, What::Register(_));
-    if enforced && fault.duration.active(passed) {
-        edge.min(now + 1)
-    } else {
-        edge
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::bits::Bits;
 use crate::fault::{Change, Duration};
-use crate::machine::fault::{CheckValues, DiskFault, Family, Interrupt, NetworkFault, Registers};
+use crate::machine::fault::{
+    CheckValues, DiskFault, Family, Interrupt, NetworkFault, PartFault, Registers,
+};
 
 /// A machine that stands between two instructions.
 ///
@@ -79,6 +81,11 @@ pub trait Target {
     ) -> Result<(), String>;
     /// Lets registers of devices fail from now on, for so many accesses (none is for ever); `change` is what becomes of each byte.
     fn device(&mut self, registers: &Registers, change: Option<&Change>, times: Option<u64>);
+    /// Lets a device fail as a whole, or its clock go wrong.
+    ///
+    /// # Errors
+    /// When there is no such device: a sentence.
+    fn part(&mut self, fault: &PartFault) -> Result<(), String>;
     /// Lets an interrupt line fail from now on, for so many interrupts (none is for ever).
     fn interrupt(&mut self, interrupt: &Interrupt, times: Option<u64>);
     /// The power goes: the next [`Target::run`] ends at once.

@@ -1,7 +1,9 @@
 //! Faults of the machine: by hand, by a model, and the record of what was done.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use clap::Args;
 use fits_injectors::machine::geometry::Geometry;
@@ -15,6 +17,7 @@ use fits_sysemu::devices::faulty::{Failures, Faulty};
 use fits_sysemu::devices::medium::Medium;
 use fits_sysemu::devices::network::faulty::{FaultyNetwork, FrameFailures};
 use fits_sysemu::machine::Machine;
+use fits_sysemu::qmp::Carrier;
 
 use super::target::{FaultyDisk, Parts, SoftTarget};
 use crate::cli::CliError;
@@ -24,10 +27,10 @@ use crate::cli::CliError;
 #[command(next_help_heading = "Faults")]
 pub(crate) struct FaultFlags {
     /// A fault, such as "reg:rax:3@1000000" or "mce:srao:phys=0x2961000@time=4.7"; may be given again
-    #[arg(long, value_name = "TEXT", value_parser = fault, conflicts_with = "qmp")]
+    #[arg(long, value_name = "TEXT", value_parser = fault)]
     fault: Vec<MachineFault>,
     /// A file that says where and when errors happen, by rates and distributions
-    #[arg(long, value_name = "FILE", conflicts_with = "qmp", value_hint = clap::ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     model: Option<PathBuf>,
     /// Write what was injected, when, and the values before and after: a line of JSON each
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
@@ -51,12 +54,18 @@ impl FaultFlags {
         self.symbols.as_deref()
     }
 
-    /// What carries the faults out; none where there are none.
-    pub(super) fn faults(&self) -> Result<Option<Faults>, CliError> {
-        if self.fault.is_empty() && self.model.is_none() {
+    /// Whether there are faults.
+    pub(super) fn asked(&self) -> bool {
+        !self.fault.is_empty() || self.model.is_some()
+    }
+
+    /// What carries the faults out; none where there are none, and no client can ask for some.
+    pub(super) fn faults(&self, clients: bool) -> Result<Option<Faults>, CliError> {
+        if !self.asked() && !clients {
             return match &self.fault_log {
                 Some(_) => Err(CliError::Usage(
-                    "--fault-log without --fault or --model: there is nothing to be logged".into(),
+                    "--fault-log without --fault, --model or --qmp: there is nothing to be logged"
+                        .into(),
                 )),
                 None => Ok(None),
             };
@@ -111,7 +120,37 @@ impl FaultFlags {
     }
 }
 
+/// Faults that clients can add to.
+#[derive(Debug)]
+pub(super) struct Shared(pub(super) Rc<RefCell<Faults>>);
+
+impl Carrier for Shared {
+    fn run(&mut self, machine: &mut Machine, until: u64, limit: u64) -> Stop {
+        let faults = &mut *self.0.borrow_mut();
+        run_until(machine, &mut faults.scheduler, &faults.parts, until, limit)
+    }
+
+    fn moved(&mut self, machine: &mut Machine) {
+        let faults = &mut *self.0.borrow_mut();
+        let mut target = SoftTarget::new(machine, &faults.parts, u64::MAX);
+        faults.scheduler.moved(&mut target);
+    }
+
+    fn inject(&mut self, fault: &str) -> Result<(), String> {
+        self.0.borrow_mut().scheduler.add_text(fault)
+    }
+
+    fn injected(&self) -> Vec<serde_json::Value> {
+        let mut faults = self.0.borrow_mut();
+        let entries = faults.scheduler.log().entries().iter();
+        entries
+            .filter_map(|entry| serde_json::to_value(entry).ok())
+            .collect()
+    }
+}
+
 /// The faults of a run, and what they reach beside the machine itself.
+#[derive(Debug)]
 pub(super) struct Faults {
     scheduler: Scheduler,
     parts: Parts,
@@ -171,7 +210,18 @@ pub(super) fn run(
     parts: &Parts,
     limit: u64,
 ) -> Stop {
-    let mut target = SoftTarget::new(machine, parts);
+    run_until(machine, scheduler, parts, u64::MAX, limit)
+}
+
+/// The same, and not beyond a virtual time.
+fn run_until(
+    machine: &mut Machine,
+    scheduler: &mut Scheduler,
+    parts: &Parts,
+    until: u64,
+    limit: u64,
+) -> Stop {
+    let mut target = SoftTarget::new(machine, parts, until);
     match scheduler.run(&mut target, limit) {
         Event::Ended => target.ended(),
         _ => Stop::Limit,

@@ -19,7 +19,9 @@ mod snapshot;
 mod target;
 mod terminal;
 
+use std::cell::RefCell;
 use std::io::IsTerminal;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -120,7 +122,7 @@ fn run_on_kvm(args: &VmArgs) -> Result<u8, CliError> {
         ("--restore", args.snapshots.restores()),
         ("--qmp", args.qmp.asked()),
         ("--device", args.devices.asked()),
-        ("--fault and --model", args.faults.faults()?.is_some()),
+        ("--fault and --model", args.faults.asked()),
     ])?;
     let output = console::Both::open(&args.console)?;
     let failure = output.failure();
@@ -142,7 +144,7 @@ fn run_on_kvm(args: &VmArgs) -> Result<u8, CliError> {
 }
 
 fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
-    let mut faults = args.faults.faults()?;
+    let faults = args.faults.faults(args.qmp.asked())?;
     let output = console::Both::open(&args.console)?;
     let failure = output.failure();
     let asked = Arc::default();
@@ -150,12 +152,13 @@ fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
     let mut taker = snapshot::Taker::new(&args.snapshots, &stopper);
     let console = Console::new(taker.watch(output), console::input(&stopper));
     let mut hardware = args.hardware.hardware(console)?;
-    if let Some(faults) = &mut faults {
+    let faults = faults.map(|mut faults| {
         faults.stand_before(&mut hardware);
-    }
+        Rc::new(RefCell::new(faults))
+    });
     let restored = args.snapshots.restored()?;
     let boot = restored.is_none().then(|| args.boot.boot());
-    let control = args.qmp.control(boot)?;
+    let control = args.qmp.control(boot, faults.as_ref())?;
     let mut machine = match restored {
         Some(snapshot) => snapshot::restore(&snapshot, hardware, &args.devices)?,
         None => {
@@ -176,7 +179,9 @@ fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
         (Some(control), _) => Ok((qmp::carry_on(control, &mut machine, limit), None)),
         (None, Some(golden)) => count(golden, &mut machine, limit),
         (None, None) => {
-            carry_on(&mut machine, faults.as_mut(), limit, &mut taker).map(|stop| (stop, None))
+            let mut faults = faults.as_ref().map(|faults| faults.borrow_mut());
+            carry_on(&mut machine, faults.as_deref_mut(), limit, &mut taker)
+                .map(|stop| (stop, None))
         }
     };
     drop(raw);
@@ -198,8 +203,8 @@ fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
         }
         None => 0,
     };
-    if let Some(faults) = &mut faults {
-        args.faults.conclude(faults)?;
+    if let Some(faults) = &faults {
+        args.faults.conclude(&mut faults.borrow_mut())?;
     }
     match failure.take() {
         Some(error) => Err(error),

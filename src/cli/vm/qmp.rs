@@ -1,6 +1,8 @@
 //! The control socket.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::Args;
 use fits_sysemu::boot::Boot;
@@ -8,6 +10,7 @@ use fits_sysemu::cpu::Stop;
 use fits_sysemu::machine::Machine;
 use fits_sysemu::qmp::{Address, Control, Ended, Level, Server, Trace};
 
+use super::faults::{Faults, Shared};
 use crate::cli::CliError;
 
 /// The flags of the control socket.
@@ -47,7 +50,12 @@ impl QmpFlags {
 
     /// Listens from now on, where that was asked for. `boot` is what a reset starts again; none where the machine goes on from a
     /// snapshot, which a reset then ends.
-    pub(super) fn control(&self, boot: Option<Boot>) -> Result<Option<Control>, CliError> {
+    /// `faults` are those that clients add to.
+    pub(super) fn control(
+        &self,
+        boot: Option<Boot>,
+        faults: Option<&Rc<RefCell<Faults>>>,
+    ) -> Result<Option<Control>, CliError> {
         let Some(address) = &self.qmp else {
             return Ok(None);
         };
@@ -55,7 +63,11 @@ impl QmpFlags {
         if address.wait && !self.paused {
             eprintln!("fits: waiting for a client at {}", address.kind);
         }
-        Ok(Some(Control::new(server, self.paused, address.wait, boot)))
+        let control = Control::new(server, self.paused, address.wait, boot);
+        Ok(Some(match faults {
+            Some(faults) => control.carried_by(Box::new(Shared(Rc::clone(faults)))),
+            None => control,
+        }))
     }
 
     fn trace(&self) -> Result<Trace, CliError> {

@@ -4,9 +4,10 @@ use fits_injectors::bits::Bits;
 use fits_injectors::fault::{Change, Duration};
 use fits_injectors::machine::fault::{
     CheckValues, DiskFailure, DiskFault, Family, FrameFailure, Interrupt, InterruptFailure,
-    NetworkFault, Registers, Side, Way,
+    NetworkFault, PartFailure, PartFault, Registers, Side, Way,
 };
 use fits_injectors::machine::target::{Event, Target, Watch, Wishes};
+use fits_sysemu::board::attached::Wrong;
 use fits_sysemu::board::pc::Pc;
 use fits_sysemu::cpu::mca::MachineCheck;
 use fits_sysemu::cpu::state::CodeSize;
@@ -20,6 +21,7 @@ use fits_sysemu::machine::Machine;
 const WIDEST: usize = 32;
 
 /// A disk that can fail.
+#[derive(Debug)]
 pub(super) struct FaultyDisk {
     /// `hda`, `vda` and so on.
     pub(super) name: String,
@@ -28,7 +30,7 @@ pub(super) struct FaultyDisk {
 }
 
 /// What can fail beside the machine itself.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Parts {
     pub(super) disks: Vec<FaultyDisk>,
     /// The network cards, by order.
@@ -51,14 +53,20 @@ impl Parts {
 pub(super) struct SoftTarget<'m> {
     machine: &'m mut Machine,
     parts: &'m Parts,
+    /// Virtual times: when it stops in any case, and when somebody wants to know.
+    until: u64,
+    wished: u64,
     ended: Option<Stop>,
 }
 
 impl<'m> SoftTarget<'m> {
-    pub(super) fn new(machine: &'m mut Machine, parts: &'m Parts) -> Self {
+    /// It runs until that virtual time at most.
+    pub(super) fn new(machine: &'m mut Machine, parts: &'m Parts, until: u64) -> Self {
         SoftTarget {
             machine,
             parts,
+            until,
+            wished: u64::MAX,
             ended: None,
         }
     }
@@ -105,6 +113,10 @@ fn failure(failure: DiskFailure, bit: u16) -> Failure {
         DiskFailure::WriteTorn => Failure::WriteTorn,
         DiskFailure::WriteFlip => Failure::WriteFlipped(bit),
     }
+}
+
+fn board(cpu: &mut Cpu) -> Option<&mut Pc> {
+    cpu.bus.as_any().downcast_mut()
 }
 
 /// From which frame on, how many, and which of them.
@@ -283,13 +295,15 @@ impl Target for SoftTarget<'_> {
         let processor = self.machine.processor();
         processor.set_breakpoints(&wishes.breakpoints);
         processor.stop_at(wishes.system_calls, wishes.address_spaces);
-        processor.set_alarm(wishes.time.unwrap_or(u64::MAX));
+        self.wished = wishes.time.unwrap_or(u64::MAX);
     }
 
     fn run(&mut self, until: u64) -> Event {
+        let alarm = self.wished.min(self.until);
+        self.machine.processor().set_alarm(alarm);
         match self.machine.processor().run(until) {
             Stop::Limit => Event::Limit,
-            Stop::Alarm => Event::Time,
+            Stop::Alarm if self.until > self.machine.now() => Event::Time,
             Stop::Watched { number, write, .. } => Event::Access { number, write },
             Stop::Breakpoint { address } => Event::Execution(address),
             Stop::SystemCall => Event::SystemCall,
@@ -349,9 +363,20 @@ impl Target for SoftTarget<'_> {
         });
     }
 
+    fn part(&mut self, fault: &PartFault) -> Result<(), String> {
+        let now = self.machine.now();
+        let Some(board) = board(self.cpu()) else {
+            return Ok(());
+        };
+        let wrong = match fault.failure {
+            PartFailure::Dead => Wrong::Dead,
+            PartFailure::Rate(rate) => Wrong::Rate(rate.as_nanos() as u64),
+        };
+        board.fail(now, &fault.device, wrong)
+    }
+
     fn interrupt(&mut self, interrupt: &Interrupt, times: Option<u64>) {
-        let bus = &mut self.cpu().bus;
-        let Some(board) = bus.as_any().downcast_mut::<Pc>() else {
+        let Some(board) = board(self.cpu()) else {
             return;
         };
         match interrupt.failure {

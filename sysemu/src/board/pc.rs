@@ -19,11 +19,12 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::ops::Range;
 use std::time::Duration;
 
+use crate::board::attached::{Attached, Clock, Wrong};
 use crate::board::hardware::Hardware;
 use crate::board::map::Map;
+pub use crate::board::place::{AttachError, Place, Space};
 use crate::bus::Bus;
 use crate::cpu::Stop;
 use crate::devices::device::{Context, Device, number};
@@ -75,66 +76,6 @@ const CONTROLLERS: [(&str, Target); 4] = [
     ("pci", Target::Pci),
 ];
 
-/// Which of the two address spaces of the bus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Space {
-    /// Ports.
-    Ports,
-    /// Physical memory that is no RAM.
-    Memory,
-}
-
-/// A place of a device: its first byte is register `offset`.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// In which space.
-    pub space: Space,
-    /// Which addresses.
-    pub range: Range<u64>,
-    /// The offset of the first one.
-    pub offset: u64,
-}
-
-impl Place {
-    /// Ports.
-    #[must_use]
-    pub fn ports(range: Range<u16>, offset: u64) -> Self {
-        Place {
-            space: Space::Ports,
-            range: range.start.into()..range.end.into(),
-            offset,
-        }
-    }
-
-    /// Memory.
-    #[must_use]
-    pub fn memory(range: Range<u64>) -> Self {
-        Place {
-            space: Space::Memory,
-            range,
-            offset: 0,
-        }
-    }
-}
-
-/// Why a device cannot be attached.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum AttachError {
-    /// Names are unique.
-    #[error("there is a device \"{0}\" already")]
-    Name(String),
-    /// Places are not shared.
-    #[error("device \"{name}\" cannot have {range:#x?} of {space:?}: it is empty or in use")]
-    Place {
-        /// The device.
-        name: String,
-        /// The space.
-        space: Space,
-        /// What it wants.
-        range: Range<u64>,
-    },
-}
-
 /// Who answers. Interrupt controllers are the board's own: the processor talks to them, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
@@ -145,18 +86,12 @@ enum Target {
     Attached(usize),
 }
 
-#[derive(Debug)]
-struct Attached {
-    name: String,
-    device: Box<dyn Device>,
-    due: Option<u64>,
-}
-
 /// The board.
 #[derive(Debug)]
 pub struct Pc {
     context: Context,
     lapic: Lapic,
+    lapic_clock: Clock,
     ioapic: IoApic,
     pics: Pics,
     attached: Vec<Attached>,
@@ -188,6 +123,7 @@ impl Pc {
             fpu_line: context.lines.connect(FPU_LINE),
             context,
             lapic: Lapic::after_firmware(),
+            lapic_clock: Clock::default(),
             ioapic: IoApic::default(),
             pics: Pics::default(),
             attached: Vec::new(),
@@ -353,7 +289,9 @@ impl Pc {
     /// The function that an access to the bus's registers is passed on to, and the offset in its configuration space.
     fn configuration(&self, target: Target, offset: u64, length: usize) -> Option<(usize, usize)> {
         match (target, self.pci.access(offset, length)) {
-            (Target::Pci, Access::Function(index, at)) => Some((index, at)),
+            (Target::Pci, Access::Function(index, at)) if !self.attached[index].dead => {
+                Some((index, at))
+            }
             _ => None,
         }
     }
@@ -393,11 +331,7 @@ impl Pc {
         for place in places {
             self.place(name, target, place)?;
         }
-        self.attached.push(Attached {
-            name: name.to_owned(),
-            due: device.next_event(),
-            device,
-        });
+        self.attached.push(Attached::new(name, device));
         self.plan();
         Ok(())
     }
@@ -474,6 +408,22 @@ impl Pc {
         (device, &mut self.context)
     }
 
+    /// Lets a device that works act at the time that its clock shows.
+    fn with(&mut self, target: Target, act: impl FnOnce(&mut dyn Device, &mut Context)) {
+        let clock = match target {
+            Target::Attached(index) => self.attached[index].clock,
+            Target::Lapic => self.lapic_clock,
+            _ => Clock::default(),
+        };
+        let (device, context) = self.split(target);
+        clock.with(context, |context| act(device, context));
+    }
+
+    /// Whether the device that answers is dead.
+    fn is_dead(&self, target: Target) -> bool {
+        matches!(target, Target::Attached(index) if self.attached[index].dead)
+    }
+
     /// Who answers for all of these bytes.
     fn find(&self, space: Space, address: u64, length: usize) -> Option<(Target, u64)> {
         let (map, pci) = match space {
@@ -483,6 +433,7 @@ impl Pc {
         map.find(address, length as u64)
             .or_else(|| pci.find(address, length as u64))
             .filter(|(target, _)| *target != Target::Lapic || self.lapic.enabled())
+            .filter(|(target, _)| !self.is_dead(*target))
     }
 
     fn read(&mut self, now: u64, space: Space, address: u64, data: &mut [u8]) {
@@ -491,8 +442,7 @@ impl Pc {
             if let Some((index, at)) = self.configuration(target, offset, data.len()) {
                 return self.read_configuration(index, at, data);
             }
-            let (device, context) = self.split(target);
-            device.read(context, offset, data);
+            self.with(target, |device, context| device.read(context, offset, data));
             self.acted(target);
         } else if data.len() > 1 {
             // Several devices, or none.
@@ -510,8 +460,9 @@ impl Pc {
             if let Some((index, at)) = self.configuration(target, offset, data.len()) {
                 return self.write_configuration(index, at, data);
             }
-            let (device, context) = self.split(target);
-            device.write(context, offset, data);
+            self.with(target, |device, context| {
+                device.write(context, offset, data)
+            });
             self.acted(target);
         } else if data.len() > 1 {
             for (at, byte) in (address..).zip(data.chunks(1)) {
@@ -532,6 +483,7 @@ impl Pc {
                     stop: _,
                 },
             lapic,
+            lapic_clock: _,
             ioapic,
             pics,
             attached,
@@ -563,19 +515,20 @@ impl Pc {
     /// A device has acted: its next event and its lines may have changed.
     fn acted(&mut self, target: Target) {
         if let Target::Attached(index) = target {
-            let attached = &mut self.attached[index];
-            attached.due = attached.device.next_event();
+            self.attached[index].plan();
         }
         self.plan();
         self.settle();
     }
 
     fn plan(&mut self) {
+        let lapic = self.lapic.next_event();
+        let lapic = lapic.and_then(|local| self.lapic_clock.global(local));
         self.next_event = self
             .attached
             .iter()
             .map(|attached| attached.due)
-            .chain([self.lapic.next_event()])
+            .chain([lapic])
             .flatten()
             .min()
             .unwrap_or(u64::MAX);
@@ -585,6 +538,34 @@ impl Pc {
     pub fn break_line(&mut self, number: u8, fault: LineFault) {
         self.context.lines.break_line(number, fault);
         self.settle();
+    }
+
+    /// Lets a device fail as a whole; it is mended when the board goes to another state.
+    ///
+    /// # Errors
+    /// When there is none of that name, or it cannot fail so: a sentence.
+    pub fn fail(&mut self, now: u64, name: &str, wrong: Wrong) -> Result<(), String> {
+        let Some(target) = self.target(name) else {
+            let names: Vec<&str> = self.names().collect();
+            let names = names.join(", ");
+            return Err(format!(
+                "the machine has no device {name}; there are {names}"
+            ));
+        };
+        match (target, wrong) {
+            (Target::Attached(index), Wrong::Dead) => self.attached[index].dead = true,
+            (Target::Attached(index), Wrong::Rate(rate)) => {
+                self.attached[index].clock.set_rate(now, rate);
+            }
+            (Target::Lapic, Wrong::Rate(rate)) => self.lapic_clock.set_rate(now, rate),
+            _ => {
+                return Err(format!(
+                    "{name} is part of the board and has no clock of its own; its registers can fail (port:0x20-0x21:dead, mmio:0xfec00000-0xfec00fff:dead)"
+                ));
+            }
+        }
+        self.acted(target);
+        Ok(())
     }
 
     /// A pulse on an interrupt line that no device has sent.
@@ -684,12 +665,9 @@ impl Bus for Pc {
     fn advance(&mut self, now: u64) {
         self.context.now = now;
         for attached in &mut self.attached {
-            if attached.due.is_some_and(|at| at <= now) {
-                attached.device.advance(&mut self.context);
-                attached.due = attached.device.next_event();
-            }
+            attached.advance(&mut self.context);
         }
-        self.lapic.advance(&mut self.context);
+        self.with(Target::Lapic, |lapic, context| lapic.advance(context));
         self.plan();
         self.settle();
     }
@@ -706,7 +684,7 @@ impl Bus for Pc {
         // One is enough: others are looked at when it has waited.
         self.attached
             .iter_mut()
-            .any(|attached| attached.device.wait(limit.min(LONGEST_WAIT)));
+            .any(|attached| attached.wait(limit.min(LONGEST_WAIT)));
     }
 
     fn flush(&mut self) {
@@ -775,9 +753,8 @@ impl Bus for Pc {
         for (tag, component) in self.components() {
             loader.give(&tag, component)?;
         }
-        for attached in &mut self.attached {
-            attached.due = attached.device.next_event();
-        }
+        self.lapic_clock = Clock::default();
+        self.attached.iter_mut().for_each(Attached::mend);
         self.decode();
         self.context.stop = None;
         self.plan();

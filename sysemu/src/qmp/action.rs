@@ -34,6 +34,8 @@ pub enum Action {
     },
     /// An event at a virtual time.
     Notify(Notify),
+    /// A fault, in words.
+    Inject(String),
     /// Reads memory or registers of devices.
     Read {
         /// Where.
@@ -124,6 +126,8 @@ pub enum Query {
     Target,
     /// `query-jobs`.
     Jobs,
+    /// `query-faults`.
+    Faults,
 }
 
 /// Which addresses are meant.

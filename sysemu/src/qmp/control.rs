@@ -10,6 +10,7 @@ use crate::boot::Boot;
 use crate::cpu::Stop;
 use crate::machine::Machine;
 use crate::qmp::action::Notify;
+use crate::qmp::carrier::{Carrier, Plain};
 use crate::qmp::objects::settings;
 use crate::qmp::schedule::Schedule;
 use crate::qmp::server::Server;
@@ -78,6 +79,7 @@ pub struct Control {
     /// What a reset starts again; none where there is no kernel.
     boot: Option<Boot>,
     wait: bool,
+    pub(crate) carrier: Box<dyn Carrier>,
 }
 
 impl Control {
@@ -99,7 +101,15 @@ impl Control {
             jobs: Vec::new(),
             boot,
             wait,
+            carrier: Box::new(Plain),
         }
+    }
+
+    /// Lets somebody else run the machine.
+    #[must_use]
+    pub fn carried_by(mut self, carrier: Box<dyn Carrier>) -> Self {
+        self.carrier = carrier;
+        self
     }
 
     /// Runs the machine until it ends, or that many instructions have retired since power-on.
@@ -158,8 +168,7 @@ impl Control {
         let stop = if until <= machine.now() {
             Stop::Alarm
         } else {
-            machine.processor().set_alarm(until);
-            machine.processor().run(limit)
+            self.carrier.run(machine, until, limit)
         };
         match stop {
             Stop::Alarm => self.ring(machine),
@@ -218,6 +227,7 @@ impl Control {
             eprintln!("fits: the machine cannot be started again: {error}");
             return Err(Stop::Reset);
         }
+        self.carrier.moved(machine);
         self.server.event("RESET", Some(reason));
         Ok(())
     }

@@ -56,6 +56,10 @@ impl Control {
                 memory::save(machine.processor(), *space, *address, *size, file)?;
                 done()
             }
+            Action::Inject(fault) => {
+                self.carrier.inject(fault).map_err(Failure::new)?;
+                done()
+            }
             Action::Notify(event) => self.notify(machine, *event),
             Action::Read { place, size, form } => self.read(machine, place, *size, *form),
             Action::Write { place, bytes } => {
@@ -119,6 +123,7 @@ impl Control {
             Query::MemorySize => json!({"base-memory": machine.processor().cpu.ram.bytes()}),
             Query::Kvm => json!({"enabled": false, "present": false}),
             Query::Target => json!({"arch": "x86_64"}),
+            Query::Faults => Value::Array(self.carrier.injected()),
             Query::Jobs => Value::Array(self.jobs.clone()),
         }
     }

@@ -6,6 +6,7 @@
 pub mod action;
 pub mod address;
 mod arguments;
+pub mod carrier;
 pub mod control;
 mod execute;
 mod memory;
@@ -20,6 +21,7 @@ mod stream;
 pub mod trace;
 
 pub use address::Address;
+pub use carrier::Carrier;
 pub use control::{Control, Ended};
 pub use server::Server;
 pub use trace::{Level, Trace};

@@ -41,6 +41,8 @@ const COMMANDS: &[(&str, Reader, &str)] = &[
     ("query-kvm", |_| query(Query::Kvm), "whether the processor is the host's"),
     ("query-target", |_| query(Query::Target), "the architecture"),
     ("query-jobs", |_| query(Query::Jobs), "jobs that have ended and were not dismissed"),
+    ("query-faults", |_| query(Query::Faults), "what faults have done so far"),
+    ("inject-fault", |a| action(Action::Inject(a.text("fault")?)), "a fault, in the words of fits vm --fault"),
     ("stop", |_| action(Action::Stop), "stop the machine"),
     ("cont", |_| action(Action::Continue), "let it go on"),
     ("quit", |_| action(Action::Quit), "end it"),

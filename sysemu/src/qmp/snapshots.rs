@@ -90,6 +90,7 @@ impl Control {
                 machine
                     .load(kept)
                     .map_err(|error| Failure::new(error.to_string()))?;
+                self.carrier.moved(machine);
             }
             SnapshotStep::Delete => {
                 self.snapshots.remove(tag).ok_or_else(absent)?;

@@ -76,6 +76,10 @@ pub(super) fn duration(fault: &MachineFault) -> Check {
         {
             Err("a stuck line is permanent: /permanent".to_owned())
         }
+        What::Part(_) if fault.duration != Duration::Permanent => {
+            Err("a device is dead, or its clock wrong, permanently: /permanent".to_owned())
+        }
+        What::Part(_) => Ok(()),
         _ if transient => Ok(()),
         What::Register(_) | What::Memory(_) | What::Array(..) if !forces => {
             Err("what lasts is enforced, and that takes stuck0, stuck1 or set".to_owned())

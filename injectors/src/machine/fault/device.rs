@@ -1,6 +1,9 @@
 //! What goes wrong with devices and interrupt lines.
 
 use std::fmt;
+use std::time::Duration;
+
+use crate::fault::trigger::Seconds;
 
 /// Registers of devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,5 +90,33 @@ impl fmt::Display for Registers {
 impl fmt::Display for Interrupt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "irq:{}:{}", self.line, self.failure.name())
+    }
+}
+
+/// A failure of a device as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PartFault {
+    /// Its name in the machine's tree of objects.
+    pub device: String,
+    /// What.
+    pub failure: PartFailure,
+}
+
+/// What goes wrong with a device as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PartFailure {
+    /// It does nothing any more, reads give all ones.
+    Dead,
+    /// So much time passes for it in a second.
+    Rate(Duration),
+}
+
+impl fmt::Display for PartFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "device:{}:", self.device)?;
+        match self.failure {
+            PartFailure::Dead => f.write_str("dead"),
+            PartFailure::Rate(rate) => write!(f, "rate={}", Seconds(rate)),
+        }
     }
 }

@@ -15,7 +15,7 @@ mod when;
 
 use std::fmt;
 
-pub use device::{Interrupt, InterruptFailure, Registers, Side};
+pub use device::{Interrupt, InterruptFailure, PartFailure, PartFault, Registers, Side};
 pub use disk::{DiskFailure, DiskFault};
 pub use network::{FrameFailure, NetworkFault, Way};
 pub use register::{Family, RegisterName};
@@ -63,6 +63,8 @@ pub enum What {
     Network(NetworkFault),
     /// Registers of devices fail: the bits are those of each byte.
     Device(Registers),
+    /// A whole device fails, or its clock goes wrong.
+    Part(PartFault),
     /// An interrupt line fails.
     Interrupt(Interrupt),
     /// The power goes.
@@ -236,6 +238,7 @@ impl What {
             | Self::Check(_)
             | Self::Disk(_)
             | Self::Network(_)
+            | Self::Part(_)
             | Self::Interrupt(_)
             | Self::PowerCut => 0,
         }
@@ -271,6 +274,7 @@ impl fmt::Display for What {
             Self::Disk(disk) => write!(f, "{disk}"),
             Self::Network(network) => write!(f, "{network}"),
             Self::Device(registers) => write!(f, "{registers}"),
+            Self::Part(part) => write!(f, "{part}"),
             Self::Interrupt(interrupt) => write!(f, "{interrupt}"),
             Self::PowerCut => f.write_str("power"),
         }

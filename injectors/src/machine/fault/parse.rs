@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use super::{
     AccessKind, Array, Check, CheckFields, CheckKind, DiskFailure, DiskFault, ENTRIES,
-    FrameFailure, Interrupt, InterruptFailure, MachineFault, Moment, NetworkFault, Place,
-    RegisterName, Registers, Restriction, Side, Way, What, When, check,
+    FrameFailure, Interrupt, InterruptFailure, MachineFault, Moment, NetworkFault, PartFailure,
+    PartFault, Place, RegisterName, Registers, Restriction, Side, Way, What, When, check,
 };
 use crate::fault::parse::{
     Cursor, Room, call, change_within, duration, expect_colon, parse_number,
@@ -13,14 +13,16 @@ use crate::fault::parse::{
 };
 use crate::fault::{ParseError, did_you_mean, nearest};
 
+/// Clocks that are wrong go less than so many times too fast.
+const FASTEST: u64 = 1000;
 /// Bytes of the longest Ethernet frame, without its check sequence.
 const FRAME_BYTES: u16 = 1518;
 
 type Result<T, E = ParseError> = std::result::Result<T, E>;
 
-const LOCATIONS: [&str; 20] = [
+const LOCATIONS: [&str; 21] = [
     "reg", "mem", "row", "column", "bank", "rank", "wreg", "skip", "tlb", "pte", "pde", "pdpte",
-    "pml4e", "mce", "disk", "net", "port", "mmio", "irq", "power",
+    "pml4e", "mce", "disk", "net", "port", "mmio", "device", "irq", "power",
 ];
 
 const MOMENTS: &str = "a number of retired instructions (1000), an address or symbol with an occurrence (do_exit:2), read=PLACE[:K], \
@@ -124,6 +126,10 @@ fn what(cursor: &mut Cursor) -> Result<What> {
                 "which registers? port:0x1f7:read:0, mmio:0xfec00000-0xfec00fff:dead",
             )?;
             What::Device(registers(cursor, kind == "mmio")?)
+        }
+        "device" => {
+            expect_colon(cursor, "which device? device:serial0:dead")?;
+            What::Part(part(cursor)?)
         }
         "irq" => {
             expect_colon(cursor, "which line? irq:4:lost")?;
@@ -311,6 +317,34 @@ fn registers(cursor: &mut Cursor, memory: bool) -> Result<Registers> {
         memory,
         side,
     })
+}
+
+/// `serial0:dead`, `lapic:rate=1.01`
+fn part(cursor: &mut Cursor) -> Result<PartFault> {
+    let device = cursor.word().to_owned();
+    expect_colon(
+        cursor,
+        "what fails? device:serial0:dead, device:lapic:rate=1.01",
+    )?;
+    let at = cursor.at;
+    let failure = match cursor.word() {
+        "dead" => PartFailure::Dead,
+        "rate" => {
+            cursor.value_of("rate", "1.01")?;
+            let at = cursor.at;
+            let rate = seconds(cursor)?;
+            if rate.as_secs() >= FASTEST {
+                let message = format!("a clock goes less than {FASTEST} times too fast");
+                return Err(cursor.error_at(at, message));
+            }
+            PartFailure::Rate(rate)
+        }
+        word => {
+            let message = format!("unknown failure '{word}'; there are dead and rate=");
+            return Err(cursor.error_at(at, message));
+        }
+    };
+    Ok(PartFault { device, failure })
 }
 
 fn interrupt(cursor: &mut Cursor) -> Result<Interrupt> {
