@@ -1,9 +1,10 @@
 /* Holds a page of memory and reads it, in a guest whose memory is to fail.
 
-     hold victim [handle] [early]   says with a rare system call that the page is there, then reads it
+     hold victim [handle] [early] [leave]   says with a rare system call that the page is there, then reads it
      hold other                     has a page at the same address, reads it for a while, and says that all is well
 
-   The page lies at a fixed address. handle: says what SIGBUS says, and ends with status 42. early: wants to be told at once. */
+   The page lies at a fixed address. handle: says what SIGBUS says, and ends with status 42. early: wants to be told at once. leave: does not
+   read the page. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,11 @@ int main(int count, char **words) {
     fflush(stdout);
     if (victim)
         syscall(SYS_sched_get_priority_max, 0);
+    if (asked(count, words, "leave")) {
+        usleep(200000);
+        printf("hold: victim has left its page alone\n");
+        return 0;
+    }
     for (int round = 0; round < (victim ? 10 : 30); round++) {
         usleep(20000);
         unsigned long sum = 0;

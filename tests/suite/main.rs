@@ -4,6 +4,7 @@ mod agreement;
 mod campaign;
 mod compare;
 mod device_faults;
+mod disk_faults;
 mod drawn;
 mod golden;
 mod hot_paths;

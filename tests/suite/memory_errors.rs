@@ -47,7 +47,7 @@ const ROWS: &[Row] = &[
             "hold: other is done, all is well",
             "HardwareCorrupted:     4 kB",
         ],
-        &["victim is done", "panic"],
+        &["victim is done", "Kernel panic"],
     ),
     (
         "scrubber-handled",
@@ -58,7 +58,57 @@ const ROWS: &[Row] = &[
             "EXIT rc=42",
             "hold: other is done, all is well",
         ],
-        &["victim is done", "panic"],
+        &["victim is done", "Kernel panic"],
+    ),
+    (
+        "scrubber-broadcast",
+        "",
+        "mce:srao:0x10000000:broadcast@call=sched_get_priority_max",
+        &[
+            "due to hardware memory corruption fault at 10000000",
+            "EXIT rc=135",
+            "hold: other is done, all is well",
+            "HardwareCorrupted:     4 kB",
+        ],
+        &["victim is done", "Kernel panic"],
+    ),
+    (
+        "scrubber-early",
+        "HOLD=early",
+        "mce:srao:0x10000000@call=sched_get_priority_max",
+        &[
+            "Memory failure: ",
+            "Sending SIGBUS to hold:",
+            "due to hardware memory corruption",
+            "EXIT rc=135",
+            "hold: other is done, all is well",
+            "HardwareCorrupted:     4 kB",
+        ],
+        &["victim is done", "Kernel panic", "fault at 10000000"],
+    ),
+    (
+        "scrubber-early-handled",
+        "\"HOLD=handle early\"",
+        "mce:srao:0x10000000@call=sched_get_priority_max",
+        &[
+            "hold: SIGBUS code 5 at 0x10000000, 12 bits",
+            "EXIT rc=42",
+            "hold: other is done, all is well",
+        ],
+        &["victim is done", "Kernel panic"],
+    ),
+    (
+        "scrubber-untouched",
+        "HOLD=leave",
+        "mce:srao:0x10000000@call=sched_get_priority_max",
+        &[
+            "recovery action for dirty LRU page: Recovered",
+            "hold: victim has left its page alone",
+            "EXIT rc=0",
+            "hold: other is done, all is well",
+            "HardwareCorrupted:     4 kB",
+        ],
+        &["SIGBUS", "Killing", "Kernel panic"],
     ),
     (
         "read",
@@ -71,7 +121,7 @@ const ROWS: &[Row] = &[
             "EXIT rc=135",
             "hold: other is done, all is well",
         ],
-        &["victim is done", "panic"],
+        &["victim is done", "Kernel panic"],
     ),
     (
         "fatal",
@@ -81,7 +131,7 @@ const ROWS: &[Row] = &[
             "Processor context corrupt",
             "Kernel panic - not syncing: Fatal",
         ],
-        &["EXIT", "is done"],
+        &["EXIT rc", "is done"],
     ),
     (
         "silent",
@@ -159,6 +209,8 @@ fn initrd(guests: &Guests, folder: &Path) -> Result<PathBuf, Failed> {
         archive.link(&format!("bin/{name}"), "busybox");
     }
     archive.character_device("dev/console", 5, 1);
+    // The shell gives it to what runs in the background.
+    archive.character_device("dev/null", 1, 3);
     archive.file("init", 0o755, INIT.as_bytes());
     let initrd = folder.join("initrd");
     std::fs::write(&initrd, archive.finish())?;
