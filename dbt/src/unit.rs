@@ -47,6 +47,8 @@ pub struct Unit {
     pub guest_bytes: u32,
     /// The ways out.
     pub exits: Vec<Exit>,
+    /// Where it can be entered as well (mode `budget`).
+    pub warm_entry: Option<WarmEntry>,
     /// The map from host addresses to guest states, ascending by offset; the first has offset 0.
     pub points: Vec<Point>,
     /// Level `counts`: offset of the first instruction after the one that counts the execution. A thread at or past it
@@ -62,12 +64,32 @@ pub struct Exit {
     /// For a linkable exit: offset of the aligned 4-byte displacement of the `jmp` that leads to the trap and may be
     /// pointed at the target's code instead.
     pub link: Option<u32>,
+    /// A second linkable jump, which is taken first and leaves the budget in the register where the unit has it; for targets that have it there too.
+    pub warm: Option<Warm>,
     /// The part of a basic block that has been executed when this exit is taken; none if the block has ended. It is the prefix of
     /// whatever is translated next.
     pub prefix: Option<Prefix>,
     /// What comes next. At the trap all instructions of the unit have retired (for [`ExitKind::Syscall`] and
     /// [`ExitKind::Slow`]: all of `template.instructions`), the row (if any) is complete and the cursor past it.
     pub kind: ExitKind,
+}
+
+/// A jump that skips giving the budget's register back and taking it again (mode `budget`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Warm {
+    /// Offset of the aligned 4-byte displacement.
+    pub at: u32,
+    /// Offset of what it leads to while it is not linked: the way by [`Exit::link`].
+    pub otherwise: u32,
+}
+
+/// The entry of a unit for who has the budget in the right register already, the guest's value of that one at home, and the guest's r15 in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WarmEntry {
+    /// Offset in the unit's code.
+    pub offset: u32,
+    /// The host register that the budget is in.
+    pub cursor: u8,
 }
 
 /// What comes after a unit.

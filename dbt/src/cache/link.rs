@@ -21,8 +21,22 @@ impl Cache {
         };
         let (zone, place) = (source.zone, source.host + u64::from(at));
         let host = target.host;
+        let warm = source.exits[exit].warm.map(|warm| {
+            let entry = (target.warm_entry).filter(|entry| {
+                target.zone == zone
+                    && source
+                        .warm_entry
+                        .is_some_and(|own| own.cursor == entry.cursor)
+            });
+            let otherwise = source.host + u64::from(warm.otherwise);
+            let to = entry.map_or(otherwise, |entry| host + u64::from(entry.offset));
+            (source.host + u64::from(warm.at), to)
+        });
         let host = self.near(zone, host)?;
         self.patch(zone, place, host);
+        if let Some((place, to)) = warm {
+            self.patch(zone, place, to);
+        }
         if let Some(target) = self.units[to as usize].as_deref_mut() {
             target.incoming.push((from, exit as u16));
         }
@@ -58,6 +72,10 @@ impl Cache {
             if let Some(at) = exit.link {
                 let place = source.host + u64::from(at);
                 self.patch(source.zone, place, source.host + u64::from(exit.trap));
+            }
+            if let Some(warm) = exit.warm {
+                let place = source.host + u64::from(warm.at);
+                self.patch(source.zone, place, source.host + u64::from(warm.otherwise));
             }
         }
     }

@@ -29,7 +29,7 @@ use rustc_hash::FxHashMap;
 use crate::translate::TranslateError;
 use crate::unit::Unit;
 use lookup::Lookup;
-pub use placed::{Place, Placed};
+pub use placed::{Ending, Place, Placed};
 use zone::{LEAST_ROOM, Zone};
 pub use zone::{ZONE_BYTES, ZONE_LIMIT, candidates, reaches};
 

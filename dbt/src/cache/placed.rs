@@ -1,8 +1,9 @@
 //! Units in their places.
 
-use fits_stats::template::{Prefix, UnitId, UnitTemplate};
+use fits_stats::template::{Prefix, UnitId, UnitInstruction, UnitTemplate};
+use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 
-use crate::unit::{Exit, ExitKind, Point, Unit};
+use crate::unit::{Exit, ExitKind, Point, Unit, WarmEntry};
 
 /// What lies at a host address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,31 @@ pub enum Place {
     JumpMiss,
     /// An entry of the table, or a jump to another zone.
     Stub,
+}
+
+/// What the last instruction of a unit does with return addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It calls, and this is where the call returns to.
+    Call(u64),
+    /// It returns.
+    Return,
+    /// Neither.
+    Other,
+}
+
+impl Ending {
+    fn of(last: Option<&UnitInstruction>) -> Self {
+        let Some(last) = last else {
+            return Self::Other;
+        };
+        let instruction = Decoder::with_ip(64, &last.bytes, last.pc, DecoderOptions::NONE).decode();
+        match instruction.mnemonic() {
+            Mnemonic::Call => Self::Call(instruction.next_ip()),
+            Mnemonic::Ret => Self::Return,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// A unit that has its place in the cache.
@@ -41,8 +67,12 @@ pub struct Placed {
     pub starts: Vec<u16>,
     /// How many instructions are executed when it is left by each of its sides, whose numbers follow its own.
     pub sides: Vec<usize>,
+    /// What its last instruction does with return addresses.
+    pub ending: Ending,
     /// The ways out.
     pub exits: Vec<Exit>,
+    /// Where it can be entered as well.
+    pub warm_entry: Option<WarmEntry>,
     /// The map to guest states.
     pub points: Vec<Point>,
     /// See [`Unit::counted_from`].
@@ -69,7 +99,9 @@ impl Placed {
             instructions: template.instructions.iter().map(|one| one.pc).collect(),
             starts: template.starts.clone(),
             sides,
+            ending: Ending::of(template.instructions.last()),
             exits: unit.exits,
+            warm_entry: unit.warm_entry,
             points: unit.points,
             counted_from: unit.counted_from,
             incoming: Vec::new(),
@@ -97,6 +129,15 @@ impl Placed {
     pub fn point_at(&self, offset: u32) -> Option<&Point> {
         let after = self.points.partition_point(|point| point.offset <= offset);
         self.points.get(after.checked_sub(1)?)
+    }
+
+    /// Guest addresses that it goes on at when its block has ended, where they are fixed.
+    pub fn direct_targets(&self) -> impl Iterator<Item = u64> {
+        let ended = self.exits.iter().filter(|exit| exit.prefix.is_none());
+        ended.filter_map(|exit| match exit.kind {
+            ExitKind::Direct(pc) => Some(pc),
+            _ => None,
+        })
     }
 
     /// Guest address behind an exit, where it is fixed.

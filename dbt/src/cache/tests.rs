@@ -38,21 +38,32 @@ fn cache() -> Cache {
 }
 
 fn insert(cache: &mut Cache, pc: u64) -> UnitId {
+    insert_from(cache, &CODE, pc, Mode::Counts)
+}
+
+fn insert_from(cache: &mut Cache, code: &Bytes, pc: u64, mode: Mode) -> UnitId {
     let request = Request {
         id: cache.next_id().expect("a number"),
         pc,
         prefix: None,
         host: cache.next_host(0).expect("room"),
-        mode: Mode::Counts,
+        mode,
         virtual_tsc: true,
     };
-    let unit = translate::unit(&CODE, &request).expect("translated");
+    let unit = translate::unit(code, &request).expect("translated");
     cache.insert(0, unit).expect("inserted").0
 }
 
 fn displacement(cache: &Cache, id: UnitId) -> u64 {
     let unit = cache.unit(id).expect("unit");
-    let at = unit.host + u64::from(unit.exits[0].link.expect("linkable"));
+    leads_to(
+        cache,
+        unit.host + u64::from(unit.exits[0].link.expect("linkable")),
+    )
+}
+
+/// Where the displacement at a host address leads.
+fn leads_to(cache: &Cache, at: u64) -> u64 {
     let bytes = cache.code(at, 4).expect("code");
     let displacement = i32::from_le_bytes(bytes.try_into().expect("4 bytes"));
     (at + 4).wrapping_add_signed(displacement.into())
@@ -118,4 +129,48 @@ fn zones_are_near_what_they_serve() {
         assert!(reaches(base, pc), "{base:#x} for {pc:#x}");
         assert!(pc.abs_diff(base) < 1 << 31 && pc.abs_diff(base + ZONE_BYTES) < 1 << 31);
     }
+}
+
+/// `a: add r15,rax; jmp b; b: add r15,rax; jmp c; c: add rbx,rax; jmp a`: the first two use r15, the third does not.
+const CIRCLE: Bytes = Bytes(
+    PC,
+    &[
+        0x49, 0x01, 0xc7, 0xeb, 0x00, 0x49, 0x01, 0xc7, 0xeb, 0x00, 0x48, 0x01, 0xc3, 0xeb, 0xf1,
+    ],
+);
+
+#[test]
+fn units_with_their_budget_in_the_same_register_are_linked_without_giving_it_back() {
+    let mut cache = cache();
+    let [first, second, third] =
+        [0, 5, 10].map(|at| insert_from(&mut cache, &CIRCLE, PC + at, Mode::Budget));
+    let warm = |cache: &Cache, id: UnitId| {
+        let unit = cache.unit(id).expect("unit");
+        let warm = unit.exits[0].warm.expect("two jumps");
+        (
+            leads_to(cache, unit.host + u64::from(warm.at)),
+            unit.host + u64::from(warm.otherwise),
+        )
+    };
+    cache.link(first, 0, second).expect("linked");
+    cache.link(second, 0, third).expect("linked");
+    cache.link(third, 0, first).expect("linked");
+    let unit = cache.unit(second).expect("unit");
+    let (host, entry) = (unit.host, unit.warm_entry.expect("an entry"));
+    assert_eq!(warm(&cache, first).0, host + u64::from(entry.offset));
+    assert_eq!(displacement(&cache, first), host);
+    let (to, otherwise) = warm(&cache, second);
+    assert_eq!(to, otherwise, "the third has its budget elsewhere");
+    assert_eq!(
+        displacement(&cache, third),
+        cache.unit(first).expect("unit").host
+    );
+    // Another unit takes the second one's place, then it is forgotten.
+    let again = insert_from(&mut cache, &CIRCLE, PC + 5, Mode::Budget);
+    cache.supersede(second, again).expect("superseded");
+    let host = cache.unit(again).expect("unit").host;
+    assert_eq!(warm(&cache, first).0, host + u64::from(entry.offset));
+    cache.invalidate(PC + 5..PC + 6);
+    let (to, otherwise) = warm(&cache, first);
+    assert_eq!(to, otherwise);
 }

@@ -26,6 +26,8 @@ use crate::layout::{
 };
 use crate::mode::Mode;
 
+const PART: &str = "a part of the shared memory";
+
 /// Where the masters lie: above the thread areas.
 const MASTERS: u64 = THREAD_AREAS + (1 << 40);
 const MASTER_STRIDE: u64 = 1 << 40;
@@ -34,7 +36,11 @@ const MASTER_STRIDE: u64 = 1 << 40;
 pub(super) const SLOTS: u32 = MAX_SLOTS;
 
 const COUNTER_BYTES: u64 = 8 * UNIT_LIMIT as u64;
-const FILE_STRIDE: u64 = CONTEXT_BYTES + COUNTER_BYTES;
+/// What the memory of a budget consists of, again and again: touches that go down through it stay in the processor's
+/// cache. Each repetition is a mapping, of which a process may have some 65,000, for all its threads.
+const BUDGET_PIECE: u64 = 1 << 17;
+
+const FILE_STRIDE: u64 = CONTEXT_BYTES + COUNTER_BYTES + BUDGET_PIECE;
 
 /// Whose master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,13 +321,25 @@ impl Supervisor<'_> {
         at: u64,
         protection: i32,
     ) -> Result<()> {
-        const WHAT: &str = "a part of the shared memory";
+        self.map_again(stopped, master, offset, bytes, at)?;
+        let args = [at, bytes, protection as u64, 0, 0, 0];
+        self.checked(stopped, PART, libc::SYS_mprotect, args)?;
+        self.areas.ours.push(at..at + bytes);
+        Ok(())
+    }
+
+    /// Maps a part of a master at `at` as well, without access to it.
+    fn map_again(
+        &self,
+        stopped: &mut Stopped,
+        master: Master,
+        offset: u64,
+        bytes: u64,
+        at: u64,
+    ) -> Result<()> {
         let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
         let args = [master.address() + offset, 0, bytes, flags, at, 0];
-        self.checked(stopped, WHAT, libc::SYS_mremap, args)?;
-        let args = [at, bytes, protection as u64, 0, 0, 0];
-        self.checked(stopped, WHAT, libc::SYS_mprotect, args)?;
-        self.areas.ours.push(at..at + bytes);
+        self.checked(stopped, PART, libc::SYS_mremap, args)?;
         Ok(())
     }
 
@@ -376,10 +394,14 @@ impl Supervisor<'_> {
     /// Maps what a thread's budget points into.
     fn map_budget(&mut self, stopped: &mut Stopped, area: &Area) -> Result<()> {
         let at = area.base + BUDGET as u64;
-        let protection = (libc::PROT_READ | libc::PROT_WRITE) as u64;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-        let args = [at, BUDGET_BYTES, protection, flags as u64, u64::MAX, 0];
-        self.checked(stopped, "a budget", libc::SYS_mmap, args)?;
+        let piece = u64::from(area.slot) * FILE_STRIDE + CONTEXT_BYTES + COUNTER_BYTES;
+        for number in 0..BUDGET_BYTES / BUDGET_PIECE {
+            let at = at + number * BUDGET_PIECE;
+            self.map_again(stopped, Master::Areas, piece, BUDGET_PIECE, at)?;
+        }
+        let write = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+        let args = [at, BUDGET_BYTES, write, 0, 0, 0];
+        self.checked(stopped, "a budget", libc::SYS_mprotect, args)?;
         self.areas.ours.push(at..at + BUDGET_BYTES);
         Ok(())
     }

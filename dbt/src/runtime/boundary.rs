@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use fits_tracer::ptrace::{Registers, Resume, SigInfo, Stop, Stopped, Waited, wait_for};
+use fits_tracer::ptrace::{Registers, Resume, SigInfo, Stop, Stopped, Waited, general, wait_for};
 
 use super::error::Result;
 use super::guest::{Halted, R15, state};
@@ -99,24 +99,25 @@ impl Supervisor<'_> {
 
     /// The guest state of a thread that is at the entry of a unit.
     fn at_entry(&mut self, thread: &mut Thread, host: &Registers) -> Result<Option<Registers>> {
-        let Some(Place::Unit { id, offset: 0 }) = self.cache.at(host.rip) else {
+        let Some(Place::Unit { id, offset }) = self.cache.at(host.rip) else {
             return Ok(None);
         };
         let Some(unit) = self.cache.unit(id) else {
             return Ok(None);
         };
-        let (pc, prefix) = (unit.pc, unit.prefix);
-        let moved: &[Moved] = if self.mode.takes_r15() {
-            &[Moved {
-                register: R15,
-                to: Where::Home,
-            }]
-        } else {
-            &[]
+        let cursor = match unit.warm_entry {
+            _ if offset == 0 => R15,
+            Some(warm) if offset == warm.offset => warm.cursor,
+            _ => return Ok(None),
         };
+        let (pc, prefix) = (unit.pc, unit.prefix);
+        let displaced = self.mode.takes_r15().then_some(Moved {
+            register: cursor,
+            to: Where::Home,
+        });
         thread.prefix = prefix;
-        self.leave_rows(thread, host.r15)?;
-        Ok(Some(state(thread, host, moved, pc)))
+        self.leave_rows(thread, *general(&mut host.clone(), cursor))?;
+        Ok(Some(state(thread, host, displaced.as_slice(), pc)))
     }
 
     /// One instruction of translated code; all iterations of a repeated one.

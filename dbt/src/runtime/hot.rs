@@ -15,10 +15,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::error::{Result, RuntimeError};
 use super::supervisor::Supervisor;
-use crate::cache::{CacheError, Known};
+use crate::cache::{CacheError, Ending, Known};
 use crate::mode::Mode;
 use crate::translate;
-use crate::unit::{ExitKind, Request};
+use crate::unit::Request;
 
 /// The first pause between looks at the counters, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
@@ -236,9 +236,10 @@ impl Supervisor<'_> {
     /// The hottest successors, one after the other; a path that comes back to where it was goes around again.
     fn path_from(&self, head: UnitId, seen: &Seen) -> Vec<u64> {
         let mut path = Vec::new();
+        let mut calls = Vec::new();
         let mut at = head;
         while path.len() < LONGEST_PATH {
-            let Some(next) = self.hottest_successor(at, seen) else {
+            let Some(next) = self.hottest_successor(at, &mut calls, seen) else {
                 break;
             };
             path.push(next);
@@ -250,15 +251,17 @@ impl Supervisor<'_> {
         path
     }
 
-    fn hottest_successor(&self, id: UnitId, seen: &Seen) -> Option<u64> {
+    /// `calls`: where the calls of the path return to that it has not returned from yet.
+    fn hottest_successor(&self, id: UnitId, calls: &mut Vec<u64>, seen: &Seen) -> Option<u64> {
         let unit = self.cache.unit(id)?;
         let executions = |pc: u64| seen.blocks.get(&pc).copied().unwrap_or(0);
-        let targets = unit.exits.iter().filter(|exit| exit.prefix.is_none());
-        let targets = targets.filter_map(|exit| match exit.kind {
-            ExitKind::Direct(pc) => Some(pc),
-            _ => None,
-        });
-        let next = targets.max_by_key(|&pc| executions(pc))?;
+        let next = match unit.ending {
+            Ending::Return => calls.pop()?,
+            _ => unit.direct_targets().max_by_key(|&pc| executions(pc))?,
+        };
+        if let Ending::Call(returns_to) = unit.ending {
+            calls.push(returns_to);
+        }
         let least = executions(unit.pc) as f64 * SUCCESSOR_SHARE;
         (executions(next) > 0 && executions(next) as f64 >= least).then_some(next)
     }

@@ -8,15 +8,21 @@ use super::TranslateError;
 use super::counting;
 use super::registers::{Plan, R15};
 use super::writer::Writer;
-use crate::unit::Place;
+use crate::unit::{Place, WarmEntry};
 
 /// Emits the unit.
 pub(super) fn body(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateError> {
     writer.point(0);
     let instructions = plan.block.guests.len() as i32;
     if instructions > 0 {
-        writer.asm.store(R15, -instructions, R15, 1);
         take_cursor(writer, plan);
+        if plan.displaces_cursor() {
+            writer.warm_entry = Some(WarmEntry {
+                offset: writer.asm.offset(),
+                cursor: plan.cursor,
+            });
+        }
+        writer.asm.store(plan.cursor, -instructions, plan.cursor, 1);
     }
     // Whoever joins units needs to know which are hot; a unit that was joined is known to be.
     counting::instructions(writer, plan, plan.block.starts.is_empty())

@@ -2,6 +2,7 @@
 //! needs the slow path.
 
 use super::loads::is_beyond_capture;
+use super::returns;
 use crate::mode::Mode;
 use crate::unit::{GuestCode, Request};
 use fits_stats::facts::{Facts, MAX_BLOCK, ends_block};
@@ -77,7 +78,8 @@ impl Block {
 /// The most instructions of a unit that runs through several blocks.
 const MAX_TRACE: usize = 128;
 
-/// Decodes the block at `request.pc` and those of `path`, as far as each follows from the one before by a direct branch.
+/// Decodes the block at `request.pc` and those of `path`, as far as each follows from the one before by a direct branch or a return to a known
+/// address.
 pub(super) fn trace(code: &dyn GuestCode, request: &Request, path: &[u64]) -> Block {
     let mut trace = block(code, request);
     for &pc in path {
@@ -114,6 +116,7 @@ fn leads_to(block: &Block, pc: u64) -> bool {
             let target = instruction.near_branch_target() == pc;
             ((instruction.is_jmp_short_or_near() || instruction.is_call_near()) && target)
                 || (instruction.is_jcc_short_or_near() && (target || instruction.next_ip() == pc))
+                || returns::target(&block.guests) == Some(pc)
         }
         _ => false,
     }

@@ -7,10 +7,10 @@ use super::TranslateError;
 use super::decode::{End, Guest};
 use super::registers::{Plan, R15, RCX, leaves_indirectly};
 use super::sides;
-use super::writer::Writer;
+use super::writer::{Cold, Writer};
 use crate::layout::{LOOKUP, SOURCE, TARGET, home};
 use crate::mode::Mode;
-use crate::unit::{ExitKind, Place};
+use crate::unit::{ExitKind, Place, Warm};
 use fits_stats::template::row_header;
 use iced_x86::{ConditionCode, Mnemonic, OpKind};
 
@@ -22,14 +22,16 @@ pub(super) fn emit(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateErro
     let last = plan.block.guests.len();
     match plan.block.end {
         End::Cap(pc) | End::Cut(pc) => {
-            epilogue(writer, plan, last);
-            direct(writer, JMP, pc);
+            before_direct(writer, plan, last);
+            direct(writer, plan, JMP, pc, last);
         }
         End::Syscall(pc) => leave(writer, plan, ExitKind::Syscall(pc)),
         End::Slow(pc) => leave(writer, plan, ExitKind::Slow(pc)),
         End::Branch => branch(writer, plan, last - 1),
     }
-    sides::emit(writer, plan)
+    sides::emit(writer, plan)?;
+    cold(writer, plan);
+    Ok(())
 }
 
 /// Puts the target of an indirect branch into rcx and [`TARGET`], the guest's rcx into its home.
@@ -83,7 +85,8 @@ pub(super) fn epilogue(writer: &mut Writer, plan: &Plan, number: usize) {
         return;
     }
     if plan.displaces_cursor() {
-        if plan.writes_r15() {
+        // Whoever came by the warm entry may have left another value at home.
+        if plan.writes_r15() || writer.warm_entry.is_some() {
             writer.asm.store_context(home(R15), R15);
         }
         writer.displace(number, R15, Place::Home);
@@ -96,9 +99,51 @@ pub(super) fn epilogue(writer: &mut Writer, plan: &Plan, number: usize) {
     }
 }
 
-pub(super) fn direct(writer: &mut Writer, opcode: &[u8], pc: u64) {
+/// Ends the unit after `number` instructions, as far as that must be before [`direct`].
+pub(super) fn before_direct(writer: &mut Writer, plan: &Plan, number: usize) {
+    if writer.warm_entry.is_some() {
+        writer.asm.add(plan.cursor, plan.cursor, -(number as i32));
+    } else {
+        epilogue(writer, plan, number);
+    }
+}
+
+/// Emits a branch to what is at `pc`, after `number` instructions and [`before_direct`].
+pub(super) fn direct(writer: &mut Writer, plan: &Plan, opcode: &[u8], pc: u64, number: usize) {
     let exit = writer.exit(ExitKind::Direct(pc));
-    writer.branch(opcode, exit);
+    if writer.warm_entry.is_none() {
+        writer.branch(opcode, exit);
+        return;
+    }
+    let at = writer.asm.linkable(opcode);
+    let moved = writer.moved();
+    debug_assert_eq!(moved.1, plan.cursor);
+    writer.cold.push(Cold {
+        exit,
+        at,
+        executed: number,
+        moved,
+    });
+}
+
+/// What ways out with two jumps lead to at first: the budget goes to r15, and the second jump to the target.
+fn cold(writer: &mut Writer, plan: &Plan) {
+    for cold in std::mem::take(&mut writer.cold) {
+        let otherwise = writer.asm.offset();
+        writer.leads_inside(cold.at, otherwise);
+        writer.exits[cold.exit].warm = Some(Warm {
+            at: cold.at,
+            otherwise,
+        });
+        writer.resume_with(cold.executed, cold.moved);
+        writer.asm.store_context(home(R15), R15);
+        writer.displace(cold.executed, R15, Place::Home);
+        writer.asm.mov(R15, plan.cursor);
+        writer.cursor_in(cold.executed, R15);
+        writer.asm.restore(plan.cursor);
+        writer.settle(cold.executed, plan.cursor);
+        writer.branch(JMP, cold.exit);
+    }
 }
 
 fn leave(writer: &mut Writer, plan: &Plan, kind: ExitKind) {
@@ -117,31 +162,30 @@ fn branch(writer: &mut Writer, plan: &Plan, number: usize) {
     if instruction.is_call_near() {
         return call(writer, plan, number, Some(target));
     }
-    epilogue(writer, plan, number + 1);
+    let number = number + 1;
+    before_direct(writer, plan, number);
     if instruction.is_jcc_short_or_near() {
-        direct(
-            writer,
-            &[0x0f, 0x80 + condition(instruction.condition_code())],
-            target,
-        );
-        direct(writer, JMP, next);
+        let opcode = [0x0f, 0x80 + condition(instruction.condition_code())];
+        direct(writer, plan, &opcode, target, number);
+        direct(writer, plan, JMP, next, number);
     } else if instruction.is_jmp_short_or_near() {
-        direct(writer, JMP, target);
+        direct(writer, plan, JMP, target, number);
     } else {
-        counted(writer, guest);
+        counted(writer, plan, guest, number);
     }
 }
 
 /// `jrcxz`, `loop` and their kin, which exist only with a displacement of one byte.
-fn counted(writer: &mut Writer, guest: &Guest) {
+fn counted(writer: &mut Writer, plan: &Plan, guest: &Guest, number: usize) {
     let opcode = &guest.bytes[..guest.bytes.len() - 1];
     writer.asm.bytes(opcode);
     let at = writer.asm.offset();
     writer.asm.bytes(&[0]);
-    direct(writer, JMP, guest.instruction.next_ip());
+    direct(writer, plan, JMP, guest.instruction.next_ip(), number);
     let taken = writer.asm.offset();
     writer.leads_nearby(at, taken);
-    direct(writer, JMP, guest.instruction.near_branch_target());
+    let target = guest.instruction.near_branch_target();
+    direct(writer, plan, JMP, target, number);
 }
 
 fn indirect(writer: &mut Writer, plan: &Plan, number: usize) {
@@ -172,10 +216,14 @@ fn name_source(writer: &mut Writer) {
 fn call(writer: &mut Writer, plan: &Plan, number: usize, target: Option<u64>) {
     let next = plan.block.guests[number].instruction.next_ip();
     writer.push(next);
-    epilogue(writer, plan, number + 1);
+    let number = number + 1;
     match target {
-        Some(target) => direct(writer, JMP, target),
+        Some(target) => {
+            before_direct(writer, plan, number);
+            direct(writer, plan, JMP, target, number);
+        }
         None => {
+            epilogue(writer, plan, number);
             name_source(writer);
             writer.asm.low16(RCX);
             writer.asm.jump_table(RCX, LOOKUP);

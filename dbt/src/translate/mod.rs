@@ -14,6 +14,7 @@ mod decode;
 mod exits;
 mod loads;
 mod registers;
+mod returns;
 mod semantics;
 mod sides;
 mod state;
@@ -57,7 +58,7 @@ pub fn unit(code: &dyn GuestCode, request: &Request) -> Result<Unit, TranslateEr
 }
 
 /// Translates the basic block at `request.pc` and those of `path` after it as one unit, as far as each follows from the one before by a
-/// direct jump or a conditional branch. Branches that leave the path become [`Unit::sides`].
+/// direct jump, a conditional branch, a call, or the return from such a call. Branches that leave the path become [`Unit::sides`].
 ///
 /// # Errors
 /// As [`unit()`].

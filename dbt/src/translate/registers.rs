@@ -19,6 +19,10 @@ pub(super) const RSP: u8 = 4;
 /// Encoding number of r15, the cursor at unit boundaries.
 pub(super) const R15: u8 = 15;
 
+/// Where a unit that uses the guest's r15 keeps its budget, the first choice first: compiled code keeps what lives long elsewhere, so many units
+/// agree, and go from one to the other without giving it back.
+const BUDGET_REGISTERS: [u8; 13] = [11, 10, 9, 8, 14, 13, 12, 5, 7, 6, 3, 2, 0];
+
 /// A set of general registers by encoding number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Set(u16);
@@ -166,10 +170,13 @@ pub(super) fn assign(mut block: Block, mode: Mode) -> Plan {
         Mode::Full => free.next().unwrap_or(RCX),
         _ => RCX,
     };
-    let cursor = if all.contains(R15) {
-        free.next().unwrap_or(R15)
-    } else {
-        R15
+    let cursor = match mode {
+        _ if !all.contains(R15) => R15,
+        Mode::Budget => BUDGET_REGISTERS
+            .into_iter()
+            .find(|&register| !all.contains(register))
+            .unwrap_or(R15),
+        _ => free.next().unwrap_or(R15),
     };
     drop(free);
     Plan {

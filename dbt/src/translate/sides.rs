@@ -6,13 +6,13 @@
 use super::TranslateError;
 use super::assembler::INT3;
 use super::counting;
-use super::exits::{JMP, condition, direct, epilogue};
+use super::exits::{JMP, before_direct, condition, direct};
 use super::registers::Plan;
 use super::writer::Writer;
 use crate::mode::Mode;
 use crate::unit::Moved;
 use fits_stats::template::{UnitId, UnitTemplate};
-use iced_x86::Instruction;
+use iced_x86::{Instruction, Mnemonic};
 
 /// One way out before the end.
 pub(super) struct Side {
@@ -54,7 +54,7 @@ impl Side {
     }
 }
 
-/// Emits instruction `number`, a direct branch after which the unit goes on at `next`. `row_bytes` is the row's length so far.
+/// Emits instruction `number`, a direct branch or a return after which the unit goes on at `next`. `row_bytes` is the row's length so far.
 pub(super) fn branch(
     writer: &mut Writer,
     number: usize,
@@ -64,6 +64,11 @@ pub(super) fn branch(
 ) {
     if instruction.is_call_near() {
         writer.push(instruction.next_ip());
+        return;
+    }
+    if instruction.mnemonic() == Mnemonic::Ret {
+        // It goes where it must: `returns::target` says why.
+        writer.asm.drop_stack(instruction.stack_pointer_increment());
         return;
     }
     if !instruction.is_jcc_short_or_near() {
@@ -104,11 +109,11 @@ pub(super) fn emit(writer: &mut Writer, plan: &Plan) -> Result<(), TranslateErro
         writer.scratch_saved = side.scratch;
         writer.row_bytes = side.row_bytes;
         writer.leaving_as = side.id;
-        epilogue(writer, plan, side.executed);
+        before_direct(writer, plan, side.executed);
         if writer.request.mode == Mode::Counts {
             counting::at_side(writer, plan, side.executed, side.id);
         }
-        direct(writer, JMP, side.target);
+        direct(writer, plan, JMP, side.target, side.executed);
     }
     writer.sides = sides;
     Ok(())

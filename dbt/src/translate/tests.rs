@@ -244,3 +244,100 @@ fn a_side_takes_what_was_executed() {
         "{text:#?}"
     );
 }
+
+/// The unit that begins at [`PC`] and goes on along a path.
+fn along(bytes: &[u8], mode: Mode, path: &[u64]) -> Unit {
+    let code = Code {
+        pc: PC,
+        bytes: bytes.to_vec(),
+    };
+    let request = Request {
+        id: 7,
+        pc: PC,
+        prefix: None,
+        host: 0x5555_0000_0000,
+        mode,
+        virtual_tsc: true,
+    };
+    trace(&code, &request, path).expect("the trace translates")
+}
+
+/// `call` to behind a `ret`, where these instructions stand with a `ret` behind them.
+fn calling(called: &[u8]) -> Vec<u8> {
+    let call_and_return = [0xe8, 0x01, 0x00, 0x00, 0x00, 0xc3];
+    [&call_and_return, called, &[0xc3]].concat()
+}
+
+#[test]
+fn a_unit_goes_on_behind_a_return_whose_address_it_has_pushed() {
+    // Nothing; mov eax,[rdi]; push rbx, pop rbx; sub rsp,8, mov [rsp],eax, add rsp,8; lea rsp,[rsp-16], lea rsp,[rsp+16]
+    let safe: [&[u8]; 5] = [
+        &[],
+        &[0x8b, 0x07],
+        &[0x53, 0x5b],
+        &[
+            0x48, 0x83, 0xec, 0x08, 0x89, 0x04, 0x24, 0x48, 0x83, 0xc4, 0x08,
+        ],
+        &[0x48, 0x8d, 0x64, 0x24, 0xf0, 0x48, 0x8d, 0x64, 0x24, 0x10],
+    ];
+    for mode in [Mode::Counts, Mode::Budget, Mode::Full] {
+        for called in safe {
+            let unit = along(&calling(called), mode, &[PC + 6, PC + 5]);
+            assert_eq!(unit.template.starts.len(), 2, "{mode:?} {called:x?}");
+            let text = text(&unit);
+            assert!(
+                text.iter().any(|line| line == "lea rsp,[rsp+8]"),
+                "{text:#?}"
+            );
+            let lookups = text.iter().filter(|line| line.contains("180000h"));
+            assert_eq!(lookups.count(), 1, "{text:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_unit_ends_at_a_return_whose_address_may_be_another_one() {
+    // mov [rdi],eax; mov [rsp+4],eax; add rsp,8; push rax; mov rsp,rax; rep stosb; scatter
+    let unsafe_: [&[u8]; 7] = [
+        &[0x89, 0x07],
+        &[0x89, 0x44, 0x24, 0x04],
+        &[0x48, 0x83, 0xc4, 0x08],
+        &[0x50],
+        &[0x48, 0x89, 0xc4],
+        &[0xf3, 0xaa],
+        &[0x62, 0xf2, 0x7d, 0x49, 0xa0, 0x04, 0x0f],
+    ];
+    for called in unsafe_ {
+        let unit = along(&calling(called), Mode::Counts, &[PC + 6, PC + 5]);
+        assert_eq!(unit.template.starts.len(), 1, "{called:x?}");
+    }
+    // It returns elsewhere than the path says.
+    let unit = along(&calling(&[]), Mode::Counts, &[PC + 6, PC + 6]);
+    assert_eq!(unit.template.starts.len(), 1);
+}
+
+#[test]
+fn a_unit_that_uses_r15_has_an_entry_and_exits_that_leave_the_budget_elsewhere() {
+    // add r15,rbx; jne +2
+    let unit = translate(&[0x49, 0x01, 0xdf, 0x75, 0x02], Mode::Budget);
+    let entry = unit.warm_entry.expect("an entry");
+    assert_eq!(entry.cursor, 11);
+    let text = text(&unit);
+    assert!(text.contains(&"mov [r11-2],r11b".to_owned()), "{text:#?}");
+    assert!(text.contains(&"lea r11,[r11-2]".to_owned()), "{text:#?}");
+    assert_eq!(unit.exits.len(), 2);
+    for exit in &unit.exits {
+        let warm = exit.warm.expect("two jumps");
+        assert!(warm.at < warm.otherwise && exit.link.is_some_and(|link| warm.otherwise < link));
+    }
+    let point = unit
+        .points
+        .iter()
+        .rfind(|point| point.offset <= entry.offset);
+    let point = point.expect("a state");
+    assert_eq!((point.instruction, point.cursor), (0, 11));
+    let moved: Vec<u8> = point.moved.iter().map(|moved| moved.register).collect();
+    assert_eq!(moved, [11]);
+    let plain = translate(&[0x48, 0x01, 0xd8, 0x75, 0x02], Mode::Budget);
+    assert!(plain.warm_entry.is_none() && plain.exits.iter().all(|exit| exit.warm.is_none()));
+}

@@ -126,7 +126,7 @@ fn execute(capturer: &mut Capturer, number: usize, guest: &Guest) -> Result<(), 
     if !guest.facts.ends_block {
         return capturer.writer.copy(number, guest);
     }
-    if leaves_indirectly(guest) {
+    if leaves_indirectly(guest) && !guest.goes_on {
         exits::load_target(capturer.writer, number, guest)?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use super::decode::{End, Guest};
 use super::registers::{Plan, R15, used};
 use super::sides::Side;
 use crate::layout::{TARGET, TSC, TSC_STEP};
-use crate::unit::{Exit, ExitKind, Moved, Place, Point, Request, Unit};
+use crate::unit::{Exit, ExitKind, Moved, Place, Point, Request, Unit, WarmEntry};
 use fits_stats::template::{MemoryAccess, Prefix, UnitId, UnitInstruction, UnitTemplate, Value};
 use iced_x86::{Instruction, MemoryOperand, Mnemonic, Register};
 
@@ -14,6 +14,16 @@ use iced_x86::{Instruction, MemoryOperand, Mnemonic, Register};
 struct Link {
     exit: usize,
     at: u32,
+}
+
+/// A way out that leaves the budget where it is, until it is known that the target wants it elsewhere.
+pub(super) struct Cold {
+    pub(super) exit: usize,
+    /// The displacement of its jump.
+    pub(super) at: u32,
+    /// How many instructions are executed there.
+    pub(super) executed: usize,
+    pub(super) moved: (Vec<Moved>, u8),
 }
 
 /// A unit under construction.
@@ -30,6 +40,10 @@ pub(super) struct Writer<'a> {
     pub(super) leaving_as: UnitId,
     /// The ways out before the unit's end.
     pub(super) sides: Vec<Side>,
+    /// The unit's second entry.
+    pub(super) warm_entry: Option<WarmEntry>,
+    /// Ways out whose first jump has been emitted, but not what it leads to at first.
+    pub(super) cold: Vec<Cold>,
     /// Exits from this one on belong to sides.
     pub(super) side_exits_from: usize,
     pub(super) values: Vec<Vec<Value>>,
@@ -67,6 +81,8 @@ impl<'a> Writer<'a> {
             main_row_bytes: 0,
             leaving_as: request.id,
             sides: Vec::new(),
+            warm_entry: None,
+            cold: Vec::new(),
             side_exits_from: 0,
             values: Vec::new(),
             memory: Vec::new(),
@@ -227,6 +243,7 @@ impl<'a> Writer<'a> {
         self.exits.push(Exit {
             trap: 0,
             link: None,
+            warm: None,
             prefix: None,
             kind,
         });
@@ -311,6 +328,7 @@ impl<'a> Writer<'a> {
             template,
             code,
             exits,
+            warm_entry: self.warm_entry,
             points: self.points,
             counted_from: self.counted_from,
         })
