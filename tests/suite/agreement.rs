@@ -34,24 +34,29 @@ fn gdb_is_a_witness() {
     assert!(gdb.is_ok(), "there is no gdb: tests/install gets it");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/witness/witness.py");
     let guest = tempfile::tempdir().expect("a folder");
-    let compute = guest.path().join("compute");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests/exact_compute.c");
-    let built = Command::new("cc")
-        .args(["-O1", "-g", "-o"])
-        .arg(&compute)
-        .arg(source)
-        .status();
-    assert!(built.expect("cc runs").success());
+    let build = |name: &str, flags: &[&str]| {
+        let path = guest.path().join(name);
+        let mut command = Command::new("cc");
+        command.args(flags).arg("-g").arg("-o").arg(&path);
+        assert!(command.arg(source).status().expect("cc runs").success());
+        path.into_os_string()
+            .into_string()
+            .expect("a path in UTF-8")
+    };
+    let dynamic = build("dynamic", &["-O1"]);
+    // Its start-up code looks for the vDSO, which is there for gdb alone.
+    let static_ = build("static", &["-O2", "-static-pie"]);
     let text = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let compute = compute.to_str().expect("a path in UTF-8");
-    let programs: [&[&str]; 3] = [
-        &[compute],
+    let programs: [&[&str]; 4] = [
+        &[&dynamic],
+        &[&static_],
         &["/usr/bin/gzip", "-c", text],
         &["/usr/bin/mawk", "{n+=NF}END{print(n)}", text],
     ];
     for program in programs {
         let output = Command::new(script)
-            .args([env!("CARGO_BIN_EXE_fits"), "36", "5"])
+            .args([env!("CARGO_BIN_EXE_fits"), "36", "12"])
             .args(program)
             .output()
             .expect("the script runs");
