@@ -219,7 +219,7 @@ impl Collector {
     fn unit(&mut self, template: UnitTemplate) -> Result<(), CollectError> {
         let unit = Unit::new(template, &mut self.shapes)?;
         let unit = Arc::new(unit);
-        if let Some(pool) = &self.pool {
+        if let Some(pool) = &mut self.pool {
             pool.add_unit(&unit);
         }
         self.worker.add_unit(unit);

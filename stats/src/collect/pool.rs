@@ -70,7 +70,7 @@ impl Task {
 }
 
 enum Work {
-    Unit(Arc<Unit>),
+    Units(Vec<Arc<Unit>>),
     Chunk(u64, Task),
 }
 
@@ -90,6 +90,8 @@ pub struct Pool {
     workers: Vec<(Sender<Work>, JoinHandle<Worker>)>,
     /// Chunks that each worker still has.
     loads: Vec<usize>,
+    /// Units that each worker is to know before its next chunk: sent together, since each message wakes it.
+    units: Vec<Vec<Arc<Unit>>>,
     results: Receiver<Done>,
     /// Results whose predecessors are not there yet.
     early: BTreeMap<u64, Counted>,
@@ -112,6 +114,7 @@ impl Pool {
     fn start_with(workers: Vec<Worker>, first: impl Fn() + Clone + Send + 'static) -> Self {
         let (done, results) = unbounded();
         let loads = vec![0; workers.len()];
+        let units = vec![Vec::new(); workers.len()];
         let start = |(number, worker)| {
             let (sender, work) = unbounded();
             let (done, first) = (done.clone(), first.clone());
@@ -124,6 +127,7 @@ impl Pool {
         Pool {
             workers: workers.into_iter().enumerate().map(start).collect(),
             loads,
+            units,
             results,
             early: BTreeMap::new(),
             submitted: 0,
@@ -132,10 +136,9 @@ impl Pool {
     }
 
     /// Makes a unit known to all.
-    pub fn add_unit(&self, unit: &Arc<Unit>) {
-        for (sender, _) in &self.workers {
-            // A worker that is gone is noticed by the next chunk.
-            let _ = sender.send(Work::Unit(Arc::clone(unit)));
+    pub fn add_unit(&mut self, unit: &Arc<Unit>) {
+        for units in &mut self.units {
+            units.push(Arc::clone(unit));
         }
     }
 
@@ -143,11 +146,11 @@ impl Pool {
     pub fn submit(&mut self, task: Task) -> Result<(), CollectError> {
         let least = (0..self.loads.len()).min_by_key(|worker| self.loads[*worker]);
         let worker = least.ok_or(CollectError::Worker)?;
-        let work = Work::Chunk(self.submitted, task);
-        self.workers[worker]
-            .0
-            .send(work)
-            .map_err(|_| CollectError::Worker)?;
+        let units = std::mem::take(&mut self.units[worker]);
+        let sender = &self.workers[worker].0;
+        for work in [Work::Units(units), Work::Chunk(self.submitted, task)] {
+            sender.send(work).map_err(|_| CollectError::Worker)?;
+        }
         self.loads[worker] += 1;
         self.submitted += 1;
         Ok(())
@@ -239,7 +242,7 @@ fn idle_on(cpu: usize) {
 fn run(number: usize, mut worker: Worker, work: &Receiver<Work>, results: &Sender<Done>) -> Worker {
     for work in work {
         match work {
-            Work::Unit(unit) => worker.add_unit(unit),
+            Work::Units(units) => units.into_iter().for_each(|unit| worker.add_unit(unit)),
             Work::Chunk(chunk, task) => {
                 let thread = task.thread;
                 let window = task.count(&mut worker);
