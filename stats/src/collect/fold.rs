@@ -6,7 +6,7 @@ use super::shape::{Shape, members};
 use super::steps::Steps;
 use super::unit::{Unit, Values};
 use super::worker::Worker;
-use crate::model::{HistogramKind, InstructionStatistics, OperandStatistics, Statistics};
+use crate::model::{HistogramKind, InstructionStatistics, Level, OperandStatistics, Statistics};
 use crate::register::Reg;
 use crate::template::{Bits, Run};
 
@@ -61,9 +61,11 @@ pub fn fold_worker(mut worker: Worker, statistics: &mut Statistics, totals: &mut
     let executed = tallies.iter().filter(|tally| tally.executions() != 0);
     let instructions = executed.map(|tally| tally.unit.instructions.len()).sum();
     statistics.instructions.reserve(instructions);
-    for tally in tallies {
-        fold_tally(&tally, statistics, totals);
+    for tally in &tallies {
+        fold_tally(tally, statistics, totals);
     }
+    // The process ends soon; taking units apart, one by one, would only make the user wait.
+    std::mem::forget(tallies);
     let mut other = worker.histograms.take();
     other.level = statistics.level;
     other.pages = pages.take();
@@ -98,19 +100,21 @@ fn fold_tally(tally: &Tally, statistics: &mut Statistics, totals: &mut RegisterT
         return;
     }
     let unit: &Unit = &tally.unit;
-    let ones = tally.planes.ones();
+    let with_values = statistics.level == Level::Full;
+    let ones = if with_values {
+        tally.planes.ones()
+    } else {
+        Vec::new()
+    };
     let mut values = unit.values();
     for instruction in &unit.instructions {
         totals.add(&instruction.shape, executions);
         let entry = statistics.instructions.entry(instruction.key).or_default();
         entry.executions += executions;
-        fold_values(
-            entry,
-            &instruction.shape,
-            &mut values,
-            tally.planes.rows(),
-            &ones,
-        );
+        if with_values {
+            let rows = tally.planes.rows();
+            fold_values(entry, &instruction.shape, &mut values, rows, &ones);
+        }
     }
     for (register, points) in &unit.points {
         totals.points[usize::from(*register)] += executions * u64::from(*points);
