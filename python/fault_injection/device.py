@@ -250,12 +250,13 @@ def serve_connection(device, connection):
 
 def serve(device, path):
     """Listen at a path, which its owner alone can reach; serve one machine after the other."""
-    if os.path.exists(path):
-        os.unlink(path)
+    # Until it listens it has another name: who sees the file can connect.
+    early = os.path.join(os.path.dirname(path), ".%d" % os.getpid())
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         os.fchmod(listener.fileno(), 0o600)
-        listener.bind(path)
+        listener.bind(early)
         listener.listen(1)
+        os.rename(early, path)
         print("listening at %s" % path, flush=True)
         while True:
             connection, _ = listener.accept()

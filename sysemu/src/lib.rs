@@ -16,4 +16,5 @@ pub mod machine;
 pub mod memory;
 pub mod qmp;
 pub mod snapshot;
+mod unix_listener;
 pub mod user;

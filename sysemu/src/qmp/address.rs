@@ -3,15 +3,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
-};
-use nix::sys::stat::{Mode, fchmod};
+use crate::unix_listener;
 
 /// A place to listen at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,10 +92,9 @@ impl Listener {
     pub(crate) fn open(kind: &Kind) -> Result<Self, String> {
         match kind {
             Kind::Unix(path) => listen_unix(path).map(Listener::Unix),
-            Kind::Tcp(place) => TcpListener::bind(place)
-                .map(Listener::Tcp)
-                .map_err(|error| format!("cannot listen at {kind}: {error}")),
+            Kind::Tcp(place) => TcpListener::bind(place).map(Listener::Tcp),
         }
+        .map_err(|error| format!("cannot listen at {kind}: {error}"))
     }
 
     /// The port that the host chose where 0 was asked for.
@@ -124,46 +119,15 @@ impl Listener {
     }
 }
 
-fn listen_unix(path: &Path) -> Result<UnixListener, String> {
-    let failed = |error: &dyn std::fmt::Display| {
-        format!("cannot listen at unix:{}: {error}", path.display())
-    };
-    remove_stale(path)?;
-    let address = UnixAddr::new(path).map_err(|error| failed(&error))?;
-    let owned = socket(
-        AddressFamily::Unix,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .map_err(|error| failed(&error))?;
-    // The file gets the socket's own rights when it is bound: there is no moment at which others could connect.
-    fchmod(&owned, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|error| failed(&error))?;
-    bind(std::os::fd::AsRawFd::as_raw_fd(&owned), &address).map_err(|error| failed(&error))?;
-    let backlog = Backlog::new(16).map_err(|error| failed(&error))?;
-    listen(&owned, backlog).map_err(|error| failed(&error))?;
-    Ok(UnixListener::from(owned))
-}
-
-/// Removes the socket of a machine that is gone; everything else stays.
-fn remove_stale(path: &Path) -> Result<(), String> {
-    let Ok(data) = std::fs::symlink_metadata(path) else {
-        return Ok(());
-    };
-    if !data.file_type().is_socket() {
-        return Err(format!(
-            "cannot listen at unix:{}: a file that is no socket is there",
-            path.display()
-        ));
-    }
+/// Listens at a path, in place of a machine that is gone.
+fn listen_unix(path: &Path) -> std::io::Result<UnixListener> {
     if UnixStream::connect(path).is_ok() {
-        return Err(format!(
-            "cannot listen at unix:{}: another process listens there",
-            path.display()
-        ));
+        return Err(std::io::Error::other("another process listens there"));
     }
-    std::fs::remove_file(path)
-        .map_err(|error| format!("cannot remove the old socket {}: {error}", path.display()))
+    match unix_listener::remove_dead(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => unix_listener::listen(path),
+    }
 }
 
 /// A connection.

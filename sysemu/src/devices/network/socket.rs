@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{FRAME_MAX, Network};
+use crate::unix_listener;
 
 /// Frames that wait to be received.
 const QUEUE: usize = 1024;
@@ -121,7 +122,7 @@ enum Listener {
 impl Listener {
     fn bind(address: &Address) -> io::Result<Self> {
         match address {
-            Address::Unix(path) => UnixListener::bind(path).map(Listener::Unix),
+            Address::Unix(path) => unix_listener::listen(path).map(Listener::Unix),
             Address::Tcp(text) => TcpListener::bind(text).map(Listener::Tcp),
         }
     }
@@ -179,33 +180,20 @@ impl Socket {
     pub fn open(address: Address) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (sender, frames) = sync_channel(QUEUE);
-        let listens = match Stream::connect(&address) {
-            Ok(stream) => {
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || shared.serve(stream, &sender));
-                false
-            }
-            Err(error) if nobody(&error) => {
-                if let (Address::Unix(path), io::ErrorKind::ConnectionRefused) =
-                    (&address, error.kind())
-                {
-                    // Left behind by a machine that was killed.
-                    std::fs::remove_file(path)?;
-                }
-                let listener = Listener::bind(&address)?;
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || {
-                    while let Ok(stream) = listener.accept() {
-                        if shared.closing.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        shared.serve(stream, &sender);
+        let end = End::open(&address)?;
+        let listens = matches!(end, End::First(_));
+        let theirs = Arc::clone(&shared);
+        std::thread::spawn(move || match end {
+            End::First(listener) => {
+                while let Ok(stream) = listener.accept() {
+                    if theirs.closing.load(Ordering::Relaxed) {
+                        break;
                     }
-                });
-                true
+                    theirs.serve(stream, &sender);
+                }
             }
-            Err(error) => return Err(error),
-        };
+            End::Second(stream) => theirs.serve(stream, &sender),
+        });
         Ok(Socket {
             address,
             listens,
@@ -213,6 +201,36 @@ impl Socket {
             frames,
             early: None,
         })
+    }
+}
+
+/// Who of the two this machine is.
+enum End {
+    /// It listens.
+    First(Listener),
+    /// It is connected to the one that listens.
+    Second(Stream),
+}
+
+impl End {
+    fn open(address: &Address) -> io::Result<Self> {
+        loop {
+            let error = match Stream::connect(address) {
+                Ok(stream) => return Ok(End::Second(stream)),
+                Err(error) if nobody(&error) => error,
+                Err(error) => return Err(error),
+            };
+            if let (Address::Unix(path), io::ErrorKind::ConnectionRefused) = (address, error.kind())
+            {
+                unix_listener::remove_dead(path)?;
+            }
+            match Listener::bind(address) {
+                Ok(listener) => return Ok(End::First(listener)),
+                // Another machine was faster: it listens, or is gone again.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -331,6 +349,37 @@ mod tests {
         drop(UnixListener::bind(&path).expect("bound"));
         assert!(path.exists());
         meet(&Address::Unix(path));
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("wire");
+        std::fs::write(&path, "mine").expect("written");
+        let refused = Socket::open(Address::Unix(path.clone())).expect_err("it is a file");
+        assert!(refused.to_string().contains("no socket"), "{refused}");
+        assert_eq!(std::fs::read(&path).expect("it stays"), b"mine");
+    }
+
+    #[test]
+    fn of_many_that_begin_at_once_one_listens() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for round in 0..100 {
+            let address = Address::Unix(folder.path().join(round.to_string()));
+            let begin = std::sync::Barrier::new(4);
+            let ends: Vec<Socket> = std::thread::scope(|scope| {
+                let open = || {
+                    begin.wait();
+                    Socket::open(address.clone()).expect("it meets")
+                };
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().expect("it ends"))
+                    .collect()
+            });
+            assert_eq!(ends.iter().filter(|end| end.listens).count(), 1);
+        }
     }
 
     #[test]
