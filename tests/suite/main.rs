@@ -1,6 +1,7 @@
 //! Tests of fits as a whole.
 
 mod agreement;
+mod ahead;
 mod campaign;
 mod compare;
 mod device_faults;

@@ -392,6 +392,23 @@ fn accesses_are_seen_in_every_thread() {
         }
     );
     assert!(live.watch(&[watch(start.rbx + 1, 4, false)]).is_err());
+    let mut wide = Watch::code(start.rip);
+    wide.bytes = 2;
+    assert!(live.watch(&[wide]).is_err());
+    // Two instructions of a later run: before they begin.
+    let mut live = Live::launch(&command, &options()).expect("a start");
+    live.watch(&[Watch::code(start.rip + 12), Watch::code(start.rip + 3)])
+        .expect("a watch");
+    for (which, after) in [(1, start.rip + 3), (0, start.rip + 12)] {
+        let hit = live.run_to_watch(&NONE).expect("a hit");
+        let expected = Watched::Hit {
+            which,
+            thread: 0,
+            after,
+        };
+        assert_eq!(hit, expected);
+        assert_eq!(live.registers().expect("registers").rip, after);
+    }
     assert!(live.watch(&[watch(start.rbx, 4, false); 5]).is_err());
     live.watch(&[]).expect("no watch");
     let end = live.finish(&NONE).expect("end");

@@ -3,7 +3,7 @@
 //! [`run`] does everything: to the first moment, the faults, the instructions in which they last or are followed, and natively to the end.
 //!
 //! - `session`: the loop over instructions while something has to be looked at.
-//! - `native`: natively between accesses of memory that is watched.
+//! - `native`: natively between accesses of memory that is watched; `ahead`: natively to the next instruction that can touch a changed register.
 //! - `effect`: a fault that has begun: what it does now, and to every newly written value while it lasts.
 //! - `instruction`: faults of one instruction, before and after it; `operands`: which of its operands is meant;
 //!   `address`: an instruction executed against a wrong address.
@@ -17,6 +17,7 @@
 
 pub(crate) mod accesses;
 mod address;
+mod ahead;
 mod calls;
 pub(crate) mod effect;
 pub(crate) mod instruction;
@@ -87,6 +88,15 @@ impl Default for DriveOptions {
     }
 }
 
+/// When a run had the state of the fault-free one again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Rejoined {
+    /// Instructions since the first fault.
+    pub after: u64,
+    /// Some more have executed natively, which nobody has counted.
+    pub or_more: bool,
+}
+
 /// A fault that was carried out, or could not be.
 #[derive(Clone, Debug)]
 pub struct Injection {
@@ -129,8 +139,8 @@ pub struct Driven {
     pub detected: bool,
     /// What the thread did after the first fault, if that was asked for.
     pub recording: Option<Recording>,
-    /// It was ended since its state was that of the fault-free run again, after so many instructions. [`Driven::end`] means nothing then.
-    pub rejoined: Option<u64>,
+    /// It was ended since its state was that of the fault-free run again. [`Driven::end`] means nothing then.
+    pub rejoined: Option<Rejoined>,
     /// How the run ended.
     pub end: End,
 }

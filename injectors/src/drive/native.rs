@@ -20,7 +20,7 @@ use super::track::Activated;
 use crate::bits::Bits;
 
 /// How many debug registers there are.
-const SLOTS: usize = 4;
+pub(super) const SLOTS: usize = 4;
 
 /// Watches that cover the bytes in which `bits`, counted from `address`, lie: each as small as can be.
 pub(super) fn watches(address: u64, bits: Bits, reads: bool) -> Vec<Watch> {
@@ -47,14 +47,14 @@ pub(super) fn watches(address: u64, bits: Bits, reads: bool) -> Vec<Watch> {
 }
 
 /// What a run may still use.
-struct Allowance {
-    limits: Limits,
-    began: Instant,
-    cpu_before: f64,
+pub(super) struct Allowance {
+    pub(super) limits: Limits,
+    pub(super) began: Instant,
+    pub(super) cpu_before: f64,
 }
 
 impl Allowance {
-    fn left(&self, machine: &Machine) -> Limits {
+    pub(super) fn left(&self, machine: &Machine) -> Limits {
         let cpu = cpu_seconds(machine.live.leader()).unwrap_or_default() - self.cpu_before;
         let wall = self.began.elapsed().as_secs_f64();
         Limits {

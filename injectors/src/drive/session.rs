@@ -13,6 +13,7 @@ use fits_tracer::ptrace::Registers;
 use fits_tracer::step::Decoded;
 use iced_x86::Mnemonic;
 
+use super::ahead::{Ahead, Scout};
 use super::effect::{Effect, Kind};
 use super::instruction::{self, Doing, Prepared, Record, Refused};
 use super::machine::Machine;
@@ -20,7 +21,7 @@ use super::rejoin::{self, Rehearsed, Rejoin};
 use super::state::State;
 use super::touch::Place;
 use super::track::{Activated, Seen, Tracked};
-use super::{DriveOptions, Driven, Injected, Injection, Planned};
+use super::{DriveOptions, Driven, Injected, Injection, Planned, Rejoined};
 use crate::bits::Bits;
 use crate::fault::{Duration, Fault, Location, Trigger, When};
 use crate::trace::Recording;
@@ -32,26 +33,28 @@ const MOST_EXECUTED: usize = 1 << 16;
 pub(super) struct Session<'a> {
     pub(super) machine: Machine,
     /// Those whose moment has not come, the next one last.
-    waiting: Vec<Planned>,
+    pub(super) waiting: Vec<Planned>,
     pub(super) effects: Vec<Effect>,
     pub(super) tracked: Vec<Tracked>,
     verdicts: Vec<Activated>,
     pub(super) injections: Vec<Injection>,
     /// The index at the first fault.
-    first: u64,
+    pub(super) first: u64,
     /// The index up to which changed places are followed.
-    window_end: u64,
+    pub(super) window_end: u64,
     pub(super) limits: Limits,
     pub(super) drive: &'a DriveOptions,
     /// The index at which the detector was reached while the program was stepped.
     detected: Option<u64>,
     /// The path since the first fault, and whether there is more of it to see.
     recording: Option<Recording>,
-    looking: bool,
+    pub(super) looking: bool,
     /// Addresses of the instructions that were executed since the first fault.
     executed: Vec<u64>,
     /// The fault-free run beside this one, while it can tell anything.
-    rejoin: Option<Rejoin>,
+    pub(super) rejoin: Option<Rejoin>,
+    /// The code ahead of the thread.
+    pub(super) scout: Scout,
 }
 
 /// An instruction with the faults of it that have been prepared.
@@ -87,6 +90,7 @@ impl<'a> Session<'a> {
             looking: drive.trace.is_some(),
             executed: Vec::new(),
             rejoin: None,
+            scout: Scout::default(),
         }
     }
 
@@ -159,10 +163,32 @@ impl<'a> Session<'a> {
             .injections
             .iter()
             .all(|injection| injection.proof.is_ok());
-        match &mut self.rejoin {
-            Some(rejoin) if done && proven => rejoin.is_back(&self.machine),
-            _ => Ok(false),
+        if !done || !proven {
+            return Ok(false);
         }
+        if self.is_overwritten() {
+            return Ok(true);
+        }
+        match &mut self.rejoin {
+            Some(rejoin) => rejoin.is_back(&self.machine),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether all that was changed are registers that have been overwritten before anything read them: nothing else can have become different.
+    fn is_overwritten(&self) -> bool {
+        let in_register = |injection: &Injection| {
+            matches!(
+                injection.concrete.location,
+                Location::Register(_) | Location::Destination(_)
+            )
+        };
+        self.drive.early_stop.is_some()
+            && self.drive.trace.is_none()
+            && self.tracked.is_empty()
+            && !self.verdicts.is_empty()
+            && self.verdicts.iter().all(|it| *it == Activated::No)
+            && self.injections.iter().all(in_register)
     }
 
     pub(super) fn run(mut self) -> Result<Driven, BackendError> {
@@ -175,8 +201,12 @@ impl<'a> Session<'a> {
             if self.is_back()? {
                 return self.rejoined();
             }
-            if !self.has_to_step()? {
-                break;
+            let must = self.has_to_step()?;
+            match self.run_ahead()? {
+                Ahead::Stays if must => {}
+                // The next instruction may be a call that waits.
+                Ahead::Arrived => continue,
+                Ahead::Stays | Ahead::Ended => break,
             }
             used_up = self
                 .drive
@@ -191,7 +221,8 @@ impl<'a> Session<'a> {
             recording.ended = Some(self.machine.index - self.first);
         }
         let last = self.detected.or(ended.then_some(self.machine.index));
-        let latency = last.map(|index| index - self.first);
+        let counted = last.filter(|_| !self.scout.uncounted);
+        let latency = counted.map(|index| index - self.first);
         let detected = self.detected.is_some() || (!used_up && self.reaches_detector()?);
         // A debug register that waits for the detector does not see accesses at the same time.
         if !ended && !used_up && self.drive.detector.is_none() {
@@ -224,7 +255,10 @@ impl<'a> Session<'a> {
             latency: None,
             detected: false,
             recording: None,
-            rejoined: Some(self.machine.index - self.first),
+            rejoined: Some(Rejoined {
+                after: self.machine.index - self.first,
+                or_more: self.scout.uncounted,
+            }),
             end,
         })
     }
@@ -267,7 +301,12 @@ impl<'a> Session<'a> {
             return Ok(true);
         }
         let open = self.tracked.iter().any(|place| place.verdict().is_none());
-        let followed = open && self.machine.index < self.window_end;
+        let end = if self.scout.uncounted {
+            self.ahead().end
+        } else {
+            self.window_end
+        };
+        let followed = open && self.machine.index < end;
         if !followed && !self.looking {
             return Ok(false);
         }

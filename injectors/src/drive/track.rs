@@ -110,6 +110,18 @@ impl Tracked {
         }
     }
 
+    /// The register, if it is open and one that instructions name: no flags, and nothing whose number moves.
+    pub(super) fn open_register(&self) -> Option<Cell> {
+        match self.place {
+            Place::Cell(cell @ (Cell::General(_) | Cell::Vector(_) | Cell::Mask(_)))
+                if self.verdict.is_none() =>
+            {
+                Some(cell)
+            }
+            _ => None,
+        }
+    }
+
     /// It has been found out.
     pub(super) fn decide(&mut self, verdict: Activated) {
         self.verdict.get_or_insert(verdict);

@@ -22,7 +22,7 @@ use super::record::InjectionRecord;
 use super::sandbox::Exceeded;
 use super::worker::Inside;
 use crate::campaign::prune::jobs::{Answer, PruneJob};
-use crate::drive::{self, Activated, DriveOptions, Planned};
+use crate::drive::{self, Activated, DriveOptions, Planned, Rejoined};
 use crate::fault::{Fault, MemoryPlace, Place};
 use crate::resolve::{self, Draw, Golden, PlanError, PlanOptions, plan};
 use crate::trace::{self, Recording, Trace, TraceOptions};
@@ -240,8 +240,8 @@ pub struct ExperimentReport {
     pub detected: bool,
     /// What the fault did to path and state, if that was asked for and its moment came.
     pub trace: Option<Trace>,
-    /// It was ended since its state was that of the fault-free run again, after so many instructions.
-    pub rejoined: Option<u64>,
+    /// It was ended since its state was that of the fault-free run again.
+    pub rejoined: Option<Rejoined>,
 }
 
 /// Carries a job out. `engines` makes an engine by its name.

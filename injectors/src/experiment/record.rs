@@ -116,7 +116,8 @@ pub struct Record {
     /// What it executed from the fault on, against the fault-free run (`--trace-stats`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<super::statistics::Statistics>,
-    /// It was ended, as masked, since its state was that of the fault-free run again: so many instructions after the first fault.
+    /// It was ended, as masked, since its state was that of the fault-free run again: so many instructions after the first fault, or more where
+    /// some of them ran natively.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejoined: Option<u64>,
     /// Processor time.

@@ -15,6 +15,7 @@ use super::outcome::{Checks, Evidence, Outcome, judge, signal_name};
 use super::outputs::{Difference, Output, What};
 use super::record::{EndRecord, Isolation, Record, Site};
 use super::worker::Setup;
+use crate::drive::Rejoined;
 use crate::trace::TraceOptions;
 
 /// Folders of the store.
@@ -522,11 +523,12 @@ impl Session {
                 Outcome::NotReached,
                 "the program ended before the moment of the fault".to_owned(),
             )
-        } else if let Some(steps) = report.rejoined {
+        } else if let Some(Rejoined { after, or_more }) = report.rejoined {
+            let least = if or_more { "at least " } else { "" };
             (
                 Outcome::Masked,
                 format!(
-                    "its state was that of the fault-free run again after {steps} instructions"
+                    "its state was that of the fault-free run again after {least}{after} instructions"
                 ),
             )
         } else {
@@ -552,7 +554,7 @@ impl Session {
         Ok(Record {
             injections: report.injections,
             end: report.rejoined.is_none().then(|| end_record(&report.end)),
-            rejoined: report.rejoined,
+            rejoined: report.rejoined.map(|rejoined| rejoined.after),
             activated: report.activated,
             latency: report.latency,
             differences: report.differences,

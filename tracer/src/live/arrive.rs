@@ -19,13 +19,13 @@ use crate::ptrace::Stopped;
 /// What came of running to an access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watched {
-    /// A watched place was accessed. The instruction has retired.
+    /// A watched place was accessed, by an instruction that has retired; or a watched instruction is about to begin.
     Hit {
         /// Index of the first of the watches that were hit.
         which: usize,
         /// The thread.
         thread: ThreadNumber,
-        /// Address of the instruction that comes next.
+        /// Address of the instruction that comes next, which is a watched one itself.
         after: u64,
     },
     /// The process has ended.
@@ -148,7 +148,7 @@ impl Live {
         Ok(())
     }
 
-    /// Lets all threads run natively until one has accessed a place that is watched ([`Live::watch`]); limits count from here on. All threads are
+    /// Lets all threads run natively until one has accessed a place that is watched, or stands at a watched instruction ([`Live::watch`]); limits count from here on. All threads are
     /// stopped afterwards. A load of a place of which only stores are watched is not told; a store to one of which only loads are watched is: the
     /// processor can't tell.
     ///

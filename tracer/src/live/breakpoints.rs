@@ -18,7 +18,7 @@ const CODE_SLOT: usize = SLOTS - 1;
 const STATUS: usize = 6;
 const CONTROL: usize = 7;
 
-/// A place in memory to be watched.
+/// A place in memory to be watched: for loads, stores, or, where it is neither, for the instruction that begins there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watch {
     /// Its address, a multiple of `bytes`.
@@ -32,19 +32,36 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// The instruction at this address, told before it begins.
+    #[must_use]
+    pub fn code(address: u64) -> Self {
+        Self {
+            address,
+            bytes: 1,
+            reads: false,
+            writes: false,
+        }
+    }
+
     fn check(&self) -> Result<(), BackendError> {
         let Self { address, bytes, .. } = *self;
-        if matches!(bytes, 1 | 2 | 4 | 8) && address.is_multiple_of(u64::from(bytes)) {
+        let code = !self.reads && !self.writes;
+        let sizes: &[u8] = if code { &[1] } else { &[1, 2, 4, 8] };
+        if sizes.contains(&bytes) && address.is_multiple_of(u64::from(bytes)) {
             return Ok(());
         }
         Err(BackendError::Engine(format!(
-            "{bytes} bytes at {address:#x} cannot be watched: a watch has 1, 2, 4 or 8 bytes and begins at a multiple of that"
+            "{bytes} bytes at {address:#x} cannot be watched: a watch has 1, 2, 4 or 8 bytes (one that waits for an instruction 1) and begins at a multiple of that"
         )))
     }
 
     /// The bits of the control register for this breakpoint in `slot`. The processor knows no breakpoint on loads alone.
     fn control(&self, slot: usize) -> u64 {
-        let kind = if self.reads { 0b11 } else { 0b01 };
+        let kind = match (self.reads, self.writes) {
+            (true, _) => 0b11,
+            (false, true) => 0b01,
+            (false, false) => 0b00,
+        };
         let length = match self.bytes {
             1 => 0b00,
             2 => 0b01,
