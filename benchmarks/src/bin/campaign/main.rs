@@ -27,7 +27,7 @@ struct Arguments {
     /// Faults of each program in the table
     #[arg(long, default_value_t = 1068)]
     size: u64,
-    /// How many of them are repeated under ptrace
+    /// Faults of each program, in a short run, that are carried out under both backends
     #[arg(long, default_value_t = 60)]
     repeated: usize,
     /// Faults of each campaign whose cost is measured

@@ -5,24 +5,25 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use fits_benchmarks::guests;
 
-/// A program, and what makes it run for about a tenth of a second, and for about a second.
+/// A program, and what makes it run for about a thousandth, a tenth and a whole second.
 pub(crate) struct Program {
     pub(crate) name: &'static str,
     pub(crate) executable: String,
+    pub(crate) tiny: Vec<String>,
     pub(crate) short: Vec<String>,
     pub(crate) long: Vec<String>,
 }
 
-/// Arguments for a tenth of a second, and for a second.
-const SIZES: [(&str, &str, &str); 8] = [
-    ("sort", "1000000", "9000000"),
-    ("crc", "55000000", "550000000"),
-    ("sha", "26000000", "260000000"),
-    ("dijkstra", "600 120", "600 1200"),
-    ("fft", "19", "22"),
-    ("matrix", "700", "1500"),
-    ("cg", "230", "480"),
-    ("random", "10000000", "100000000"),
+/// Arguments for a thousandth of a second, a tenth, and a second.
+const SIZES: [(&str, [&str; 3]); 8] = [
+    ("sort", ["10000", "1000000", "9000000"]),
+    ("crc", ["300000", "55000000", "550000000"]),
+    ("sha", ["200000", "26000000", "260000000"]),
+    ("dijkstra", ["60 20", "600 120", "600 1200"]),
+    ("fft", ["12", "19", "22"]),
+    ("matrix", ["100", "700", "1500"]),
+    ("cg", ["30", "230", "480"]),
+    ("random", ["100000", "10000000", "100000000"]),
 ];
 
 /// Compiles them, and makes their inputs, in `folder`.
@@ -30,11 +31,16 @@ pub(crate) fn build(folder: &Path) -> Result<Vec<Program>> {
     guests::build_for_campaigns(folder)?;
     let mut all: Vec<Program> = SIZES
         .iter()
-        .map(|(name, short, long)| Program {
-            name,
-            executable: folder.join(name).display().to_string(),
-            short: short.split(' ').map(str::to_owned).collect(),
-            long: long.split(' ').map(str::to_owned).collect(),
+        .map(|(name, sizes)| {
+            let [tiny, short, long] =
+                sizes.map(|words| words.split(' ').map(str::to_owned).collect());
+            Program {
+                name,
+                executable: folder.join(name).display().to_string(),
+                tiny,
+                short,
+                long,
+            }
         })
         .collect();
     let text = |name: &str, lines: u64| -> Result<Vec<String>> {
@@ -54,6 +60,7 @@ pub(crate) fn build(folder: &Path) -> Result<Vec<Program>> {
     all.push(Program {
         name: "gzip",
         executable: "gzip".to_owned(),
+        tiny: text("tiny.txt", 700)?,
         short: text("short.txt", 70_000)?,
         long: text("long.txt", 700_000)?,
     });
@@ -70,6 +77,7 @@ pub(crate) fn build(folder: &Path) -> Result<Vec<Program>> {
     all.push(Program {
         name: "sqlite3",
         executable: "sqlite3".to_owned(),
+        tiny: query(600),
         short: query(60_000),
         long: query(600_000),
     });
