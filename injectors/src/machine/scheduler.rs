@@ -234,6 +234,11 @@ impl Scheduler {
         &mut self.log
     }
 
+    /// All faults so far.
+    pub fn faults(&self) -> impl Iterator<Item = &MachineFault> {
+        self.items.iter().map(|item| &item.fault)
+    }
+
     /// Faults whose moment has not come: they had no effect.
     pub fn not_reached(&self) -> impl Iterator<Item = &MachineFault> {
         self.items
