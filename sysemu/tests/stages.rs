@@ -352,6 +352,13 @@ fn pages_of_which_other_bytes_are_watched() {
             ; vmovdqu [0x5010], ymm1
             ; movaps xmm2, [0x5020]
             ; cmpxchg [0x5018], rcx
+            // The block ends where look-ups are in another table than here, which does not know that the page can be written.
+            ; mov [0x5048], rsi
+            ; stac
+            ; add [0x6050], rsi
+            ; jmp >on
+            ; on:
+            ; clac
             // Across the end of the page.
             ; mov [0x5ffc], r14
             ; mov rdx, [0x5ffd]

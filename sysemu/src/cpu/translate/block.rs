@@ -59,6 +59,8 @@ struct Missed {
     found: DynamicLabel,
     bytes: usize,
     write: bool,
+    /// Of the look-up: the block may go on in another one.
+    class: usize,
 }
 
 /// A jump to be given a stub.
@@ -237,13 +239,15 @@ impl<'a> Builder<'a> {
     }
 
     fn look(&mut self, bytes: usize, write: bool, access: &mut Access) {
-        let table = layout::data_table(self.mode.class(), write);
+        let class = self.mode.class();
+        let table = layout::data_table(class, write);
         let (label, found) = (self.code.label(), self.code.label());
         access.missed = Some(Missed {
             label,
             found,
             bytes,
             write,
+            class,
         });
         const INDEX: i32 = ((tlb::ENTRIES - 1) << 4) as i32;
         dynasm!(self.code.ops; .arch x64
@@ -399,7 +403,7 @@ impl<'a> Builder<'a> {
 
     fn slow_path(&mut self, slow: Slow) {
         if let Some(missed) = slow.missed {
-            let gate = self.gates.unwatched[self.mode.class()][usize::from(missed.write)];
+            let gate = self.gates.unwatched[missed.class][usize::from(missed.write)];
             let found = missed.found;
             self.code.place(missed.label);
             self.code.call_gate(gate);
