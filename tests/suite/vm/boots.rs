@@ -153,7 +153,7 @@ fn a_thousand_armed_addresses_change_nothing() {
         return;
     };
     let armed = (0..1000_u64).flat_map(|number| {
-        let place = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (256 << 20) & !7;
+        let place = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (256 << 20)) & !7;
         // So many accesses of one address do not come.
         let fault = format!("power@access=phys={place:#x}:1000000000,bytes=8");
         ["--fault".to_owned(), fault]
