@@ -295,6 +295,28 @@ fn every_write_to_a_watched_address_is_seen_until_the_watch_ends() {
 }
 
 #[test]
+fn every_instruction_that_reads_what_it_writes_back_is_a_read() {
+    let mut kernel = ready();
+    let reads = Kinds {
+        reads: true,
+        writes: false,
+    };
+    kernel.processor.cpu.watch_memory(1, PAGE, 8, reads);
+    // again: add [PAGE], rcx; loop again; hlt
+    load(
+        &mut kernel,
+        &[0x48, 0x01, 0x0c, 0x25, 0, 0, 2, 0, 0xe2, 0xf6, 0xf4],
+    );
+    kernel.processor.cpu.ctx.regs[1] = 10;
+    let mut hits = 0;
+    while kernel.processor.run(1000) != Stop::Halted {
+        hits += 1;
+    }
+    assert_eq!(hits, 10);
+    assert_eq!(kernel.processor.cpu.ram.read::<u64>(PAGE), 55);
+}
+
+#[test]
 fn a_repeated_instruction_is_one_access_of_a_watch() {
     let mut kernel = ready();
     let writes = Kinds {
@@ -311,6 +333,67 @@ fn a_repeated_instruction_is_one_access_of_a_watch() {
     assert!(matches!(kernel.processor.run(1000), Stop::Watched { .. }));
     assert_eq!(kernel.processor.run(1000), Stop::Halted);
     assert_eq!(kernel.processor.cpu.ram.read::<u64>(PAGE + 56), 0x55);
+}
+
+/// Each way to read one byte of a page that the TLB already knows, and where it begins: it is seen where any of its bytes is watched, also at the other end
+/// of the next line.
+#[test]
+fn every_access_that_reaches_a_watched_byte_is_seen_and_none_that_does_not() {
+    type Body = fn(&mut kernel::Assembler, i32);
+    let ways: [(u64, Body); 5] = [
+        (1, |ops, at| dynasm!(ops; .arch x64; mov al, [at])),
+        (8, |ops, at| dynasm!(ops; .arch x64; mov rax, [at])),
+        // It reads what it writes back.
+        (4, |ops, at| dynasm!(ops; .arch x64; add DWORD [at], 1)),
+        (32, |ops, at| dynasm!(ops; .arch x64; vmovdqu ymm0, [at])),
+        (
+            16,
+            |ops, at| dynasm!(ops; .arch x64; lea rsi, [at]; lea rdi, [PAGE as i32 + 0x800]; mov ecx, 16; rep movsb),
+        ),
+    ];
+    for (length, way) in ways {
+        for start in [0, 30, 48, 57, 63, 64, 65, 96, 127, 128] {
+            for watched in [63, 64, 95, 127] {
+                let mut kernel = ready();
+                let cpu = &mut kernel.processor.cpu;
+                cpu.cr4 |= 0x4_0000;
+                cpu.xcr0 = 7;
+                kernel.processor.refresh();
+                let mut ops = kernel::Assembler::new(CODE as usize);
+                // Both tables know the page.
+                dynasm!(ops; .arch x64; mov rax, [PAGE as i32 + 0x700]; mov [PAGE as i32 + 0x700], rax);
+                way(&mut ops, (PAGE + start) as i32);
+                dynasm!(ops; .arch x64; hlt);
+                load(&mut kernel, &ops.finalize().expect("it assembles"));
+                let reads = Kinds {
+                    reads: true,
+                    writes: false,
+                };
+                assert_eq!(kernel.processor.run(2), Stop::Limit);
+                kernel
+                    .processor
+                    .cpu
+                    .watch_memory(1, PAGE + watched, 1, reads);
+                let stop = kernel.processor.run(100);
+                let reaches = start <= watched && watched < start + length;
+                let seen = matches!(
+                    stop,
+                    Stop::Watched {
+                        number: 1,
+                        write: false,
+                        ..
+                    }
+                );
+                assert_eq!(
+                    seen, reaches,
+                    "{length} bytes from {start}, byte {watched}: {stop:?}"
+                );
+                if seen {
+                    assert_eq!(kernel.processor.run(100), Stop::Halted);
+                }
+            }
+        }
+    }
 }
 
 #[test]

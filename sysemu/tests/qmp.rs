@@ -7,7 +7,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fits_sysemu::board::console::{Console, Input};
+use fits_sysemu::board::hardware::{Card, Hardware};
 use fits_sysemu::cpu::state::{CS, DS, RIP};
+use fits_sysemu::devices::medium::RawImage;
+use fits_sysemu::devices::network::{Mac, Network};
 use fits_sysemu::machine::Machine;
 use fits_sysemu::qmp::{Address, Control, Ended, Level, Server, Trace};
 use serde_json::{Value, json};
@@ -17,7 +20,24 @@ const COUNT: &[u8] = &[0x66, 0xff, 0x06, 0x00, 0x20, 0xeb, 0xf9];
 /// `cli; hlt; jmp to the hlt`.
 const HALT: &[u8] = &[0xfa, 0xf4, 0xeb, 0xfd];
 
-/// A machine in a thread of its own, and where its socket is.
+/// A network with nobody on it.
+#[derive(Debug)]
+struct Nobody;
+
+impl Network for Nobody {
+    fn send(&mut self, _: u64, _: &[u8]) {}
+    fn receive(&mut self, _: u64) -> Option<Vec<u8>> {
+        None
+    }
+    fn next_event(&self, _: u64) -> Option<u64> {
+        None
+    }
+    fn wait(&mut self, _: Duration) -> bool {
+        false
+    }
+}
+
+/// A machine in a thread of its own, with a disk and a network card, and where its socket is.
 struct Bench {
     thread: Option<JoinHandle<(Ended, u64)>>,
     folder: tempfile::TempDir,
@@ -28,6 +48,8 @@ impl Bench {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("socket");
         let trace = folder.path().join("trace");
+        let image = folder.path().join("image");
+        std::fs::write(&image, vec![0; 1 << 20]).expect("written");
         let address: Address = format!("unix:{},server", path.display())
             .parse()
             .expect("a place");
@@ -35,7 +57,14 @@ impl Bench {
         let server = Server::listen(&address, trace).expect("it listens");
         let thread = std::thread::spawn(move || {
             let console = Console::new(Box::new(std::io::sink()), Input::None);
-            let mut machine = Machine::new(1 << 20, console).expect("memory");
+            let mut hardware = Hardware::from(console);
+            let disk = RawImage::open(&image, false).expect("an image");
+            hardware.virtio_disks.push(Box::new(disk));
+            hardware.cards.push(Card {
+                mac: Mac::numbered(0),
+                network: Box::new(Nobody),
+            });
+            let mut machine = Machine::new(1 << 20, hardware).expect("memory");
             let processor = machine.processor();
             processor.write_physical(0x1000, code).expect("RAM");
             for segment in [CS, DS] {
@@ -523,6 +552,63 @@ fn every_device_is_in_the_tree_and_no_value_of_a_property_breaks_the_machine() {
         assert!(kind.is_string());
     }
     assert!(set > 200, "{set} values could be set");
+    client.quit();
+    bench.end();
+}
+
+#[test]
+fn bridges_and_virtio_devices_show_what_software_sees_of_them() {
+    let bench = Bench::new(COUNT);
+    let mut client = bench.client();
+    let get = |client: &mut Client, path: &str, property: &str| {
+        client.value("qom-get", json!({"path": path, "property": property}))
+    };
+    for (path, kind, address, vendor, device) in [
+        ("/machine/host-bridge", "i440FX", "00.0", 0x8086, 0x1237),
+        ("/machine/isa-bridge", "PIIX3", "01.0", 0x8086, 0x7000),
+        ("/machine/ide0", "piix3-ide", "01.1", 0x8086, 0x7010),
+        (
+            "/machine/virtio-blk0",
+            "virtio-blk-pci",
+            "03.0",
+            0x1af4,
+            0x1042,
+        ),
+        (
+            "/machine/virtio-net0",
+            "virtio-net-pci",
+            "04.0",
+            0x1af4,
+            0x1041,
+        ),
+    ] {
+        assert_eq!(get(&mut client, path, "type"), kind);
+        assert_eq!(get(&mut client, path, "pci.address"), address);
+        assert_eq!(get(&mut client, path, "pci.vendor"), vendor);
+        assert_eq!(get(&mut client, path, "pci.device"), device);
+        let set = json!({"path": path, "property": "pci.command", "value": 0xffff});
+        let sentence = client.refused("qom-set", set);
+        assert!(sentence.contains("0xcf8 and 0xcfc"), "{sentence}");
+    }
+    let routing = get(&mut client, "isa-bridge", "routing");
+    assert_eq!(routing, json!([10, 11, 10, 11]));
+    let size = |client: &mut Client, path: &str, queue: usize| {
+        get(client, path, &format!("queues[{queue}].size"))
+    };
+    assert_eq!(size(&mut client, "virtio-blk0", 0), 256);
+    assert_eq!(size(&mut client, "virtio-net0", 1), 256);
+    // The capacity, 2048 sectors, is what its configuration begins with.
+    let configuration = get(&mut client, "virtio-blk0", "configuration");
+    assert_eq!(
+        (&configuration[0], &configuration[1]),
+        (&json!(0), &json!(8))
+    );
+    // An interrupt of its own: the status register of its configuration space shows it.
+    let status = get(&mut client, "virtio-net0", "pci.status");
+    let interrupt = json!({"path": "virtio-net0", "property": "common.interrupt", "value": 1});
+    client.value("qom-set", interrupt);
+    let pending = get(&mut client, "virtio-net0", "pci.status");
+    assert_eq!(pending.as_u64(), status.as_u64().map(|status| status | 8));
     client.quit();
     bench.end();
 }

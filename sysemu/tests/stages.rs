@@ -5,7 +5,7 @@ use dynasmrt::x64::X64Relocation;
 use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 use fits_sysemu::bus::EmptyBus;
 use fits_sysemu::cpu::state::{CS, RIP, RSP, SS, Segment};
-use fits_sysemu::cpu::{Processor, Stage, Stop};
+use fits_sysemu::cpu::{Kinds, Processor, Stage, Stop};
 use fits_sysemu::memory::Ram;
 
 const CODE: u64 = 0x9000;
@@ -332,4 +332,155 @@ fn floats_with_an_exception_unmasked() {
             ; jne <again
             ; hlt);
     })]);
+}
+
+/// Accesses of all kinds to pages of which other bytes are watched: nothing is stopped at, and everything is as without the watches, also which
+/// accessed bits are set when the kernel clears them without a flush.
+#[test]
+fn pages_of_which_other_bytes_are_watched() {
+    let code = [assembled(CODE, |ops| {
+        dynasm!(ops; .arch x64
+            ; mov r14d, 40
+            ; again:
+            ; mov rax, [0x5000]
+            ; add [0x5008], rax
+            ; inc BYTE [0x503f]
+            ; push rax
+            ; pop rbx
+            ; vmovdqu ymm1, [0x5020]
+            ; vpaddd ymm1, ymm1, ymm2
+            ; vmovdqu [0x5010], ymm1
+            ; movaps xmm2, [0x5020]
+            ; cmpxchg [0x5018], rcx
+            // The block ends where look-ups are in another table than here, which does not know that the page can be written.
+            ; mov [0x5048], rsi
+            ; stac
+            ; add [0x6050], rsi
+            ; jmp >on
+            ; on:
+            ; clac
+            // Across the end of the page.
+            ; mov [0x5ffc], r14
+            ; mov rdx, [0x5ffd]
+            // Up to a watched line, over it by bytes, and from behind it.
+            ; lea rdi, [0x5400]
+            ; mov ecx, 0x20
+            ; rep stosq
+            ; lea rsi, [0x5400]
+            ; lea rdi, [0x6100]
+            ; mov ecx, 0x100
+            ; rep movsb
+            ; lea rsi, [0x5000]
+            ; lea rdi, [0x6400]
+            ; mov ecx, 0x20
+            ; rep movsq
+            // The accessed and dirty bits of the two pages, which the TLB still holds.
+            ; and QWORD [(ENTRIES + 8 * 5) as i32], BYTE !0x60
+            ; and QWORD [(ENTRIES + 8 * 6) as i32], BYTE !0x60
+            ; mov r9, [0x5000]
+            ; mov [0x5100], r9
+            ; mov r10, [0x6400]
+            ; mov r8, [(ENTRIES + 8 * 5) as i32]
+            ; add r15, r8
+            ; xor r15, [(ENTRIES + 8 * 6) as i32]
+            ; rol r15, 5
+            ; test r14d, 3
+            ; jne >next
+            ; invlpg [0x5000]
+            ; next:
+            ; dec r14d
+            ; jne <again
+            ; hlt);
+    })];
+    let both = Kinds {
+        reads: true,
+        writes: true,
+    };
+    let end = |stage, watched: bool| {
+        let mut processor = processor(stage, &code);
+        assert_eq!(processor.run(20), Stop::Limit);
+        if watched {
+            // Behind what is stored there, and beside what is copied.
+            for (number, at) in [0x5300, 0x53ff, 0x5500, 0x5ff7, 0x60ff, 0x6200]
+                .into_iter()
+                .enumerate()
+            {
+                processor.cpu.watch_memory(number as u32, at, 1, both);
+            }
+            processor.cpu.stick(0x6900, 0xff, 0);
+        }
+        assert_eq!(processor.run(600), Stop::Limit);
+        if watched {
+            for number in 0..3 {
+                processor.cpu.unwatch(number);
+            }
+        }
+        assert_eq!(processor.run(100_000), Stop::Halted);
+        processor
+    };
+    let plain = end(Stage::Interpreter, false);
+    assert_ne!(plain.cpu.ctx.regs[15], 0);
+    for (stage, watched) in [
+        (Stage::Interpreter, true),
+        (Stage::Translated, false),
+        (Stage::Translated, true),
+    ] {
+        let other = end(stage, watched);
+        assert_eq!(plain.cpu.state(), other.cpu.state(), "{stage:?} {watched}");
+        let all = MEMORY as usize;
+        assert!(
+            plain.cpu.ram.slice(0, all) == other.cpu.ram.slice(0, all),
+            "{stage:?} {watched}"
+        );
+    }
+}
+
+/// A guest that runs astray executes all of its memory once: what is decoded of it stays within a bound, and nothing else changes.
+#[test]
+fn code_that_is_executed_once_does_not_stay_for_ever() {
+    // Zeros are `add [rax], al`, and in the last page the loop ends.
+    let code = [
+        assembled(CODE, |ops| {
+            dynasm!(ops; .arch x64
+                ; mov eax, 0x5000
+                ; mov ecx, 3
+                ; again:
+                ; mov edx, 0x2_0000
+                ; jmp rdx);
+        }),
+        assembled(0x3_f000, |ops| {
+            dynasm!(ops; .arch x64
+                ; dec ecx
+                ; je >done
+                ; mov edx, CODE as i32 + 10
+                ; jmp rdx
+                ; done:
+                ; hlt);
+        }),
+    ];
+    let mut ends = Vec::new();
+    for stage in [Stage::Interpreter, Stage::Translated] {
+        for most in [usize::MAX, 1000] {
+            let mut processor = processor(stage, &code);
+            processor.set_most_decoded(most);
+            let mut seen = 0;
+            loop {
+                let stop = processor.run(processor.cpu.retired + 500);
+                seen = seen.max(processor.decoded());
+                if stop == Stop::Halted {
+                    break;
+                }
+                assert_eq!(stop, Stop::Limit);
+            }
+            let bound = if most == usize::MAX {
+                usize::MAX
+            } else {
+                most + 64
+            };
+            assert!(seen <= bound, "{seen} decoded instructions");
+            assert!(most != usize::MAX || seen > 60_000, "{seen}");
+            ends.push(processor.cpu.state());
+        }
+    }
+    assert!(ends.iter().all(|end| *end == ends[0]));
 }

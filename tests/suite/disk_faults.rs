@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::network_faults::about_to;
+use crate::network_faults::{about_to, about_to_with};
 use crate::vm::{fits, text};
 
 /// Sectors of a block of the file system.
@@ -132,5 +132,94 @@ fn a_bad_sector_in_a_file_is_an_error_for_its_reader_and_for_nobody_else() {
             "{console}"
         );
         assert_eq!(sum(&console), sum(&sound));
+    }
+}
+
+/// What the kernel and `tests/kernels/sectors.c` say of a disk of the first channel, as if it were one of the second: the other emulator had it there.
+fn said(console: &str) -> Vec<String> {
+    let lines = console.lines().map(str::trim_end);
+    let lines = lines.filter_map(|line| match line.strip_prefix('[') {
+        Some(timed) => timed.split_once("] ").map(|(_, line)| line),
+        None => Some(line),
+    });
+    let about = ["sectors: ", "ata1", "sd 0:", "I/O error, "];
+    lines
+        .filter(|line| about.iter().any(|begin| line.starts_with(begin)))
+        .filter(|line| !line.contains("Synchronizing") && !line.contains("Stopping disk"))
+        .map(|line| line.replace("ata1", "ata2").replace("sd 0:", "sd 1:"))
+        .collect()
+}
+
+/// `tests/kernels/ide-*.log` is what a stock kernel said of the same reads on another emulator, without times.
+#[test]
+fn the_kernel_says_of_a_bad_sector_line_by_line_what_it_says_elsewhere() {
+    if crate::vm::guests().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernels");
+    let program = folder.join("sectors");
+    let source = kernels.join("sectors.c");
+    let names = [&program, &source].map(|path| path.to_str().expect("a path"));
+    run("gcc", &["-O1", "-static", "-o", names[0], names[1]]);
+    let image = folder.join("image");
+    std::fs::write(&image, vec![0; 16 << 20]).expect("written");
+    let parts = ["--disk", &format!("{},readonly", image.display())];
+    let script = "echo READY; sectors /dev/sda 2040 2048 2056 $MORE; poweroff -f\n";
+    for (failure, more, log) in [
+        ("read-unc/permanent", "2048+8", "ide-unc.log"),
+        ("read-abrt/permanent", "", "ide-abrt.log"),
+        ("read-abrt", "2048+8", "ide-abrt-once.log"),
+    ] {
+        let script = script.replace("$MORE", more);
+        let programs = [("bin/sectors", program.as_path())];
+        let snapshot = about_to_with(folder, &script, &programs, &parts).expect("guests");
+        let snapshot = snapshot.display().to_string();
+        let fault = format!("disk:hda:2048:{failure}@0");
+        let mut arguments = vec!["--restore", &snapshot, parts[0], parts[1]];
+        arguments.extend(["--max-instructions", "20000000000", "--fault", &fault]);
+        let output = fits(&arguments, None);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let expected = std::fs::read_to_string(kernels.join(log)).expect("the log is there");
+        let expected: Vec<&str> = expected.lines().map(str::trim_end).collect();
+        assert_eq!(said(&text(&output.stdout)), expected, "{fault}");
+    }
+}
+
+#[test]
+fn a_write_that_fails_on_virtio_is_an_error_for_its_writer() {
+    if crate::vm::guests().is_none() {
+        return;
+    }
+    let script =
+        "echo READY; dd if=/dev/zero of=/dev/vda bs=4096 seek=256 count=1 conv=fsync; echo one $?
+dd if=/dev/zero of=/dev/vda bs=4096 seek=512 count=1 conv=fsync; echo two $?; poweroff -f\n";
+    for failure in ["write-unc", "write-abrt"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let image = folder.path().join("image");
+        std::fs::write(&image, vec![0x11; 16 << 20]).expect("written");
+        let disk = ["--disk", &format!("{},if=virtio", image.display())];
+        let snapshot = about_to(folder.path(), script, &disk).expect("there were guests before");
+        let snapshot = snapshot.display().to_string();
+        let fault = format!("disk:vda:2049:{failure}/permanent@0");
+        let mut arguments = vec!["--restore", &snapshot, disk[0], disk[1]];
+        arguments.extend(["--max-instructions", "20000000000", "--fault", &fault]);
+        let output = fits(&arguments, None);
+        let console = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        for line in [
+            "I/O error, dev vda, sector 2048 op 0x1:(WRITE)",
+            "Buffer I/O error on dev vda, logical block 256, lost async page write",
+            "dd: /dev/vda: Input/output error",
+            "one 1",
+            "two 0",
+        ] {
+            assert!(console.contains(line), "{fault}: no {line:?} in {console}");
+        }
+        let after = std::fs::read(&image).expect("there");
+        let sector = |number: usize| &after[512 * number..512 * (number + 1)];
+        assert_eq!(sector(2049), [0x11; 512], "{fault}");
+        assert_eq!(sector(4096), [0; 512], "{fault}");
     }
 }

@@ -261,7 +261,8 @@ fn noise_on_the_serial_line_changes_one_character_and_a_dead_line_says_nothing_m
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(7), "it goes on");
     assert_eq!(printed.lines().collect::<Vec<_>>(), expected[..14]);
-    let output = run(&["--fault", "device:serial1:dead/permanent@1"]);
+    // A device that the kernel does not use.
+    let output = run(&["--fault", "device:keyboard:dead/permanent@1"]);
     assert_eq!(output.status.code(), Some(7));
     assert_eq!(text(&output.stdout).lines().count(), 36);
 }
@@ -381,6 +382,9 @@ fn wrong_faults_and_models_are_refused_before_anything_runs() {
     )
     .expect("written");
     let model = model.to_str().expect("a path");
+    let image = folder.path().join("image");
+    std::fs::write(&image, [0; 4096]).expect("written");
+    let disk = image.to_str().expect("a path");
     for (arguments, sentence) in [
         (vec!["--fault", "reg:rox:1@5"], "unknown register 'rox'"),
         (
@@ -398,6 +402,34 @@ fn wrong_faults_and_models_are_refused_before_anything_runs() {
         (
             vec!["--fault-log", "/tmp/log"],
             "there is nothing to be logged",
+        ),
+        (
+            vec!["--fault", "device:toaster:dead/permanent@0"],
+            "the machine has no device toaster; there are lapic, ioapic, pic, pci, pit,",
+        ),
+        (
+            vec!["--fault", "device:pic:dead/permanent@0"],
+            "pic is part of the board",
+        ),
+        (
+            vec!["--fault", "net:eth0:1:rx-drop@0"],
+            "the machine has no network card eth0; it has none: --net",
+        ),
+        (
+            vec!["--net", "user", "--fault", "net:eth1:1:rx-drop@0"],
+            "the machine has no network card eth1; there are eth0",
+        ),
+        (
+            vec!["--fault", "disk:hda:0:read-unc@0"],
+            "the machine has no disk hda; it has none: --disk",
+        ),
+        (
+            vec!["--disk", disk, "--fault", "disk:vda:0:read-unc@0"],
+            "there are hda",
+        ),
+        (
+            vec!["--disk", disk, "--fault", "disk:hda:8:read-unc@0"],
+            "disk hda has 8 sectors, from 0",
         ),
     ] {
         let output = run(&arguments);

@@ -13,10 +13,24 @@ echo READY; ping -c 6 -i 0.2 -W 1 10.0.2.2; sleep 1; grep '^Icmp: [0-9]' /proc/n
 
 /// A snapshot of a machine with these parts that carries a script out and has said READY.
 pub(crate) fn about_to(folder: &Path, script: &str, parts: &[&str]) -> Option<PathBuf> {
+    about_to_with(folder, script, &[], parts)
+}
+
+/// The same with programs: names and files.
+pub(crate) fn about_to_with(
+    folder: &Path,
+    script: &str,
+    programs: &[(&str, &Path)],
+    parts: &[&str],
+) -> Option<PathBuf> {
     let guests = guests()?;
     let mut initrd = std::fs::read(guests.initrd(Flavour::Cloud)).expect("the initrd is there");
     let mut archive = Archive::default();
     archive.file("etc/rc", 0o755, script.as_bytes());
+    for (name, file) in programs {
+        let program = std::fs::read(file).expect("the program is there");
+        archive.file(name, 0o755, &program);
+    }
     initrd.extend_from_slice(&archive.finish());
     let (initrd_path, snapshot) = (folder.join("initrd"), folder.join("snapshot"));
     std::fs::write(&initrd_path, initrd).expect("written");

@@ -128,7 +128,13 @@ fn what_is_wrong_is_refused_before_anything_is_written() {
     std::fs::write(&faults, "\nreg:rax:99@1\n").expect("written");
     let image = folder.path().join("image");
     std::fs::write(&image, [0; 4096]).expect("written");
-    let cases: [(&[&str], &str); 7] = [
+    let nobody = folder.path().join("nobody");
+    std::fs::write(&nobody, "device:toaster:dead/permanent@2500\n").expect("written");
+    let cases: [(&[&str], &str); 8] = [
+        (
+            &["--faults", name(&nobody)],
+            "has no device toaster; there are lapic",
+        ),
         (&["--kinds", "tape"], "the kinds are register"),
         (&["--kinds", "disk"], "reads no disk"),
         (&["--kinds", "network"], "no frame"),

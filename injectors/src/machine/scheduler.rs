@@ -234,6 +234,11 @@ impl Scheduler {
         &mut self.log
     }
 
+    /// All faults so far.
+    pub fn faults(&self) -> impl Iterator<Item = &MachineFault> {
+        self.items.iter().map(|item| &item.fault)
+    }
+
     /// Faults whose moment has not come: they had no effect.
     pub fn not_reached(&self) -> impl Iterator<Item = &MachineFault> {
         self.items
@@ -250,7 +255,11 @@ impl Scheduler {
             self.settle(target);
             self.tell(target);
             let until = self.next_instruction(target.retired()).min(limit);
-            match target.run(until) {
+            let mut event = target.run(until);
+            while self.is_passed_over(event) {
+                event = target.run(until);
+            }
+            match event {
                 Event::Ended => return Event::Ended,
                 Event::Limit if target.retired() >= limit => return Event::Limit,
                 Event::Limit | Event::Time => {
@@ -259,6 +268,25 @@ impl Scheduler {
                 }
                 event => self.happened(event, target),
             }
+        }
+    }
+
+    /// Counts an access that is not yet the one that its fault waits for: then nothing else has changed either.
+    fn is_passed_over(&mut self, event: Event) -> bool {
+        let Event::Access { number, .. } = event else {
+            return false;
+        };
+        let Some(item) = self.items.get_mut(number as usize) else {
+            return false;
+        };
+        let restriction = &item.fault.moment.restriction;
+        let anybody = restriction.user.is_none() && restriction.process.is_none();
+        match &mut item.state {
+            State::Waiting { left, .. } if *left > 0 && anybody => {
+                *left -= 1;
+                true
+            }
+            _ => false,
         }
     }
 

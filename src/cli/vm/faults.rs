@@ -162,6 +162,16 @@ impl Faults {
         self.parts = stand_before(hardware);
     }
 
+    /// Whether the disks, cards and devices that faults name are in the machine, which has not begun.
+    pub(super) fn check(&self, machine: &mut Machine) -> Result<(), CliError> {
+        for fault in self.scheduler.faults() {
+            self.parts
+                .check(fault, machine)
+                .map_err(|sentence| CliError::Usage(format!("fault '{fault}': {sentence}")))?;
+        }
+        Ok(())
+    }
+
     /// Runs the machine until so many instructions have retired in all, or it stops.
     pub(super) fn run(&mut self, machine: &mut Machine, limit: u64) -> Stop {
         run(machine, &mut self.scheduler, &self.parts, limit)

@@ -168,6 +168,9 @@ fn run_machine(args: &VmArgs) -> Result<u8, CliError> {
             machine
         }
     };
+    if let Some(faults) = &faults {
+        faults.borrow().check(&mut machine)?;
+    }
     machine.stop_when(asked);
     machine.processor().set_stage(args.stage.into());
     let golden = args

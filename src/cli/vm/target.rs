@@ -4,7 +4,7 @@ use fits_injectors::bits::Bits;
 use fits_injectors::fault::{Change, Duration};
 use fits_injectors::machine::fault::{
     CheckValues, DiskFailure, DiskFault, Family, FrameFailure, Interrupt, InterruptFailure,
-    NetworkFault, PartFailure, PartFault, Registers, Side, Way,
+    MachineFault, NetworkFault, PartFailure, PartFault, Registers, Side, Way, What,
 };
 use fits_injectors::machine::target::{Event, Target, Watch, Wishes};
 use fits_sysemu::board::attached::Wrong;
@@ -38,6 +38,48 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// The disk that is to fail.
+    fn disk(&self, fault: &DiskFault) -> Result<&FaultyDisk, String> {
+        let disk = self.disks.iter().find(|disk| disk.name == fault.disk);
+        let disk = disk.ok_or_else(|| {
+            let names: Vec<&str> = self.disks.iter().map(|disk| disk.name.as_str()).collect();
+            let there = listed(&names, "--disk");
+            format!("the machine has no disk {}; {there}", fault.disk)
+        })?;
+        if fault.last >= disk.sectors {
+            return Err(format!(
+                "disk {} has {} sectors, from 0",
+                fault.disk, disk.sectors
+            ));
+        }
+        Ok(disk)
+    }
+
+    /// The network card that is to fail.
+    fn card(&self, number: u8) -> Result<&FrameFailures, String> {
+        self.cards.get(usize::from(number)).ok_or_else(|| {
+            let names: Vec<String> = (0..self.cards.len()).map(|n| format!("eth{n}")).collect();
+            let there = listed(&names, "--net");
+            format!("the machine has no network card eth{number}; {there}")
+        })
+    }
+
+    /// Whether what a fault names is there: a disk with its sectors, a network card, a device.
+    ///
+    /// # Errors
+    /// When it is not: a sentence that says what there is.
+    pub(super) fn check(&self, fault: &MachineFault, machine: &mut Machine) -> Result<(), String> {
+        match &fault.what {
+            What::Disk(fault) => self.disk(fault).map(drop),
+            What::Network(fault) => self.card(fault.card).map(drop),
+            What::Part(fault) => {
+                let board = board(&mut machine.processor().cpu);
+                board.map_or(Ok(()), |board| board.can_fail(&fault.device, wrong(fault)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Nothing fails any more.
     pub(super) fn repair(&self) {
         for disk in &self.disks {
@@ -46,6 +88,22 @@ impl Parts {
         for card in &self.cards {
             card.clear();
         }
+    }
+}
+
+/// What there is, in words.
+fn listed<T: AsRef<str>>(names: &[T], flag: &str) -> String {
+    if names.is_empty() {
+        return format!("it has none: {flag}");
+    }
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    format!("there are {}", names.join(", "))
+}
+
+fn wrong(fault: &PartFault) -> Wrong {
+    match fault.failure {
+        PartFailure::Dead => Wrong::Dead,
+        PartFailure::Rate(rate) => Wrong::Rate(rate.as_nanos() as u64),
     }
 }
 
@@ -321,16 +379,7 @@ impl Target for SoftTarget<'_> {
     }
 
     fn disk(&mut self, fault: &DiskFault, times: Option<u64>, bit: u16) -> Result<(), String> {
-        let mut disks = self.parts.disks.iter();
-        let disk = disks
-            .find(|disk| disk.name == fault.disk)
-            .ok_or_else(|| format!("the machine has no disk {}", fault.disk))?;
-        if fault.last >= disk.sectors {
-            return Err(format!(
-                "disk {} has {} sectors, from 0",
-                fault.disk, disk.sectors
-            ));
-        }
+        let disk = self.parts.disk(fault)?;
         disk.failures.add(Rule {
             sectors: fault.first..=fault.last,
             failure: failure(fault.failure, bit),
@@ -346,9 +395,7 @@ impl Target for SoftTarget<'_> {
         duration: Duration,
         bit: u64,
     ) -> Result<(), String> {
-        let card = self.parts.cards.get(usize::from(fault.card));
-        let card =
-            card.ok_or_else(|| format!("the machine has no network card eth{}", fault.card))?;
+        let card = self.parts.card(fault.card)?;
         let failure = frame_failure(fault.failure, change, bit);
         card.add(frames(fault, duration, failure));
         Ok(())
@@ -368,11 +415,7 @@ impl Target for SoftTarget<'_> {
         let Some(board) = board(self.cpu()) else {
             return Ok(());
         };
-        let wrong = match fault.failure {
-            PartFailure::Dead => Wrong::Dead,
-            PartFailure::Rate(rate) => Wrong::Rate(rate.as_nanos() as u64),
-        };
-        board.fail(now, &fault.device, wrong)
+        board.fail(now, &fault.device, wrong(fault))
     }
 
     fn interrupt(&mut self, interrupt: &Interrupt, times: Option<u64>) {

@@ -17,21 +17,18 @@
 //! on; its four interrupts are lines 16 to 19 of the I/O APIC, and of the old controllers those that the ISA bridge routes them to.
 //! Everything else reads all ones, and writes to it are dropped.
 
+mod wiring;
+
 use std::any::Any;
-use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::board::attached::{Attached, Clock, Wrong};
-use crate::board::hardware::Hardware;
 use crate::board::map::Map;
 pub use crate::board::place::{AttachError, Place, Space};
 use crate::bus::Bus;
 use crate::cpu::Stop;
 use crate::devices::device::{Context, Device, number};
-use crate::devices::exit::DebugExit;
-use crate::devices::ide::Ide;
 use crate::devices::ioapic::IoApic;
-use crate::devices::keyboard::Keyboard;
 use crate::devices::lapic::Lapic;
 use crate::devices::lines::{Line, LineFault, PCI_LINE};
 use crate::devices::pci::bridges::Bridge;
@@ -39,13 +36,8 @@ use crate::devices::pci::bus::{Access, windows};
 use crate::devices::pci::config::INTERRUPT_LINE;
 use crate::devices::pci::{Function, PciBus, PciDevice};
 use crate::devices::pic::Pics;
-use crate::devices::pit::Pit;
-use crate::devices::port92::Port92;
-use crate::devices::power::Power;
-use crate::devices::rtc::Rtc;
-use crate::devices::virtio::{Block, Driven, Net, Virtio};
-use crate::memory::Dma;
 use crate::snapshot::{Component, Loader, Records, SnapshotError};
+pub use wiring::FIRST_SLOT;
 
 /// Where the I/O APIC lies.
 pub const IOAPIC: u64 = 0xfec0_0000;
@@ -57,17 +49,12 @@ pub const POWER: u16 = 0x600;
 pub const DEBUG_EXIT: u16 = 0x501;
 
 const TIMER_LINE: u8 = 0;
-const SERIAL_LINE: u8 = 4;
-const POWER_LINE: u8 = 9;
-const FPU_LINE: u8 = 13;
 
 /// How long the machine waits at most for the host to say something while it has nothing to do.
 const LONGEST_WAIT: Duration = Duration::from_millis(10);
 
 /// Device and function number of the ISA bridge: device 1.
 const ISA_BRIDGE: u8 = 8;
-/// The first PCI device that is not part of the board.
-pub const FIRST_SLOT: u8 = 3;
 /// The board's own devices.
 const CONTROLLERS: [(&str, Target); 4] = [
     ("lapic", Target::Lapic),
@@ -109,123 +96,6 @@ pub struct Pc {
 }
 
 impl Pc {
-    /// A board after power-on, whose devices reach RAM through `dma`.
-    ///
-    /// # Panics
-    /// With more virtio devices than [`crate::board::hardware::VIRTIO_MAX`].
-    #[must_use]
-    pub fn new(hardware: Hardware, dma: Dma) -> Self {
-        let mut context = Context::new(dma);
-        let pit = Pit::new(context.lines.connect(TIMER_LINE));
-        let console = hardware.console.wired(context.lines.connect(SERIAL_LINE));
-        let power = Power::new(context.lines.connect(POWER_LINE));
-        let mut pc = Pc {
-            fpu_line: context.lines.connect(FPU_LINE),
-            context,
-            lapic: Lapic::after_firmware(),
-            lapic_clock: Clock::default(),
-            ioapic: IoApic::default(),
-            pics: Pics::default(),
-            attached: Vec::new(),
-            ports: Map::default(),
-            memory: Map::default(),
-            pci: PciBus::default(),
-            pci_ports: Map::default(),
-            pci_memory: Map::default(),
-            pci_routing: [None; 4],
-            next_event: u64::MAX,
-        };
-        let ports = Place::ports;
-        let page = |start| Place::memory(start..start + 0x1000);
-        let places = [
-            (Target::Lapic, page(LAPIC)),
-            (Target::IoApic, page(IOAPIC)),
-            (Target::Pics, ports(0x20..0x22, 0)),
-            (Target::Pics, ports(0xa0..0xa2, 2)),
-            (Target::Pics, ports(0x4d0..0x4d2, 4)),
-            (Target::Pci, ports(0xcf8..0xd00, 0)),
-        ];
-        for (target, place) in places {
-            pc.place("", target, place).expect("the board is empty");
-        }
-        let devices: [(&str, Box<dyn Device>, Vec<Place>); 7] = [
-            (
-                "pit",
-                Box::new(pit),
-                vec![ports(0x40..0x44, 0), ports(0x61..0x62, 4)],
-            ),
-            (
-                "keyboard",
-                Box::new(Keyboard::default()),
-                vec![ports(0x60..0x61, 0), ports(0x64..0x65, 1)],
-            ),
-            ("rtc", Box::new(Rtc::default()), vec![ports(0x70..0x72, 0)]),
-            ("port92", Box::new(Port92), vec![ports(0x92..0x93, 0)]),
-            ("serial0", Box::new(console), vec![ports(0x3f8..0x400, 0)]),
-            (
-                "debug-exit",
-                Box::new(DebugExit),
-                vec![ports(DEBUG_EXIT..DEBUG_EXIT + 4, 0)],
-            ),
-            (
-                "power",
-                Box::new(power),
-                vec![ports(POWER..POWER + 0x10, 0)],
-            ),
-        ];
-        for (name, device, places) in devices {
-            pc.attach(name, device, places)
-                .expect("the board's own devices do not overlap");
-        }
-        let ide = Ide::new(&mut pc.context.lines, hardware.ide);
-        let bar = PciDevice::bar;
-        let legacy = [
-            ports(0x1f0..0x1f8, bar(0)),
-            ports(0x3f6..0x3f7, bar(1) + 2),
-            ports(0x170..0x178, bar(2)),
-            ports(0x376..0x377, bar(3) + 2),
-        ];
-        let functions: [(&str, u8, Box<dyn Function>); 3] = [
-            ("host-bridge", 0, Box::new(Bridge::host())),
-            ("isa-bridge", ISA_BRIDGE, Box::new(Bridge::isa())),
-            ("ide0", ISA_BRIDGE + 1, Box::new(ide)),
-        ];
-        for (name, number, function) in functions {
-            let places = if name == "ide0" { &legacy[..] } else { &[] };
-            pc.attach_function(name, number, function, places.to_vec())
-                .expect("the board's own functions do not overlap");
-        }
-        let disks = hardware.virtio_disks.into_iter().map(|disk| {
-            let device: Box<dyn Driven> = Box::new(Block::new(disk));
-            ("virtio-blk", device)
-        });
-        let cards = hardware.cards.into_iter().map(|card| {
-            let device: Box<dyn Driven> = Box::new(Net::new(card.mac, card.network));
-            ("virtio-net", device)
-        });
-        let mut count = HashMap::new();
-        for (kind, device) in disks.chain(cards) {
-            let number = pc
-                .pci
-                .free_device(FIRST_SLOT)
-                .expect("a free place: see Hardware")
-                << 3;
-            let index = count.entry(kind).or_insert(0);
-            let line = pc.pci_line(number);
-            let function = Box::new(Virtio::new(device, line));
-            pc.attach_function(&format!("{kind}{index}"), number, function, Vec::new())
-                .expect("names are numbered");
-            *index += 1;
-        }
-        // Firmware: lines that PCI interrupts are routed to are level-triggered.
-        for line in pc.pci_routing.into_iter().flatten() {
-            let chip = usize::from(line >> 3);
-            let levels = pc.pics.levels(chip) | 1 << (line & 7);
-            pc.pics.set_levels(chip, levels);
-        }
-        pc
-    }
-
     /// Adds a PCI function with a device and function number (device × 8 + function); `places` are those that no base address register moves.
     ///
     /// # Errors
@@ -244,7 +114,7 @@ impl Pc {
             config.put(INTERRUPT_LINE, &[line]);
         }
         self.pci.add(number, self.attached.len(), config);
-        self.attach(name, Box::new(PciDevice { function }), places)?;
+        self.attach(name, Box::new(PciDevice { function, number }), places)?;
         self.decode();
         Ok(())
     }
@@ -545,6 +415,28 @@ impl Pc {
     /// # Errors
     /// When there is none of that name, or it cannot fail so: a sentence.
     pub fn fail(&mut self, now: u64, name: &str, wrong: Wrong) -> Result<(), String> {
+        let target = self.failing(name, wrong)?;
+        match (target, wrong) {
+            (Target::Attached(index), Wrong::Dead) => self.attached[index].dead = true,
+            (Target::Attached(index), Wrong::Rate(rate)) => {
+                self.attached[index].clock.set_rate(now, rate);
+            }
+            (_, Wrong::Rate(rate)) => self.lapic_clock.set_rate(now, rate),
+            (_, Wrong::Dead) => {}
+        }
+        self.acted(target);
+        Ok(())
+    }
+
+    /// Whether a device can fail so.
+    ///
+    /// # Errors
+    /// As [`Pc::fail`]; the sentence names the devices that there are.
+    pub fn can_fail(&self, name: &str, wrong: Wrong) -> Result<(), String> {
+        self.failing(name, wrong).map(drop)
+    }
+
+    fn failing(&self, name: &str, wrong: Wrong) -> Result<Target, String> {
         let Some(target) = self.target(name) else {
             let names: Vec<&str> = self.names().collect();
             let names = names.join(", ");
@@ -553,19 +445,11 @@ impl Pc {
             ));
         };
         match (target, wrong) {
-            (Target::Attached(index), Wrong::Dead) => self.attached[index].dead = true,
-            (Target::Attached(index), Wrong::Rate(rate)) => {
-                self.attached[index].clock.set_rate(now, rate);
-            }
-            (Target::Lapic, Wrong::Rate(rate)) => self.lapic_clock.set_rate(now, rate),
-            _ => {
-                return Err(format!(
-                    "{name} is part of the board and has no clock of its own; its registers can fail (port:0x20-0x21:dead, mmio:0xfec00000-0xfec00fff:dead)"
-                ));
-            }
+            (Target::Attached(_), _) | (Target::Lapic, Wrong::Rate(_)) => Ok(target),
+            _ => Err(format!(
+                "{name} is part of the board and has no clock of its own; its registers can fail (port:0x20-0x21:dead, mmio:0xfec00000-0xfec00fff:dead)"
+            )),
         }
-        self.acted(target);
-        Ok(())
     }
 
     /// A pulse on an interrupt line that no device has sent.

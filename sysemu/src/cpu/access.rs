@@ -53,9 +53,21 @@ impl Cpu {
                 .ram
                 .read::<T>(self.tlb.physical(entry) | (linear & 0xfff)));
         }
-        self.probe(segment, linear, T::BYTES as u64, true)?;
-        self.read_slow(segment, linear, T::BYTES as u8)
+        self.read_for_write_slow(segment, linear, T::BYTES as u8)
             .map(T::from_u64)
+    }
+
+    #[inline(never)]
+    fn read_for_write_slow(&mut self, segment: u8, linear: u64, size: u8) -> Result<u64, Trap> {
+        let length = u64::from(size);
+        if let Some(marked) = self.marked(linear, length, true)? {
+            if marked.watched {
+                self.check_watches(marked.physical, length, false)?;
+            }
+            return Ok(self.read_physical(marked.physical, size));
+        }
+        self.probe(segment, linear, length, true)?;
+        self.read_slow(segment, linear, size)
     }
 
     #[inline(always)]
@@ -165,8 +177,24 @@ impl Cpu {
         Ok(())
     }
 
+    /// Where an access is that the TLB knows and somebody may watch: it needs no page tables. Stops where it is watched.
+    #[inline(always)]
+    fn marked(&mut self, linear: u64, length: u64, write: bool) -> Result<Option<Marked>, Trap> {
+        let Some((physical, lines)) = self.tlb.marked(self.class, write, linear, length) else {
+            return Ok(None);
+        };
+        let watched = lines.at(linear);
+        if watched {
+            self.check_watches(physical, length, write)?;
+        }
+        Ok(Some(Marked { physical, watched }))
+    }
+
     #[inline(never)]
     fn read_slow(&mut self, segment: u8, linear: u64, size: u8) -> Result<u64, Trap> {
+        if let Some(marked) = self.marked(linear, size.into(), false)? {
+            return Ok(self.read_physical(marked.physical, size));
+        }
         self.check_slow(segment, linear, u64::from(size), false)?;
         let who = self.who();
         self.read_as(linear, size, who)
@@ -174,6 +202,13 @@ impl Cpu {
 
     #[inline(never)]
     fn write_slow(&mut self, segment: u8, linear: u64, size: u8, value: u64) -> Result<(), Trap> {
+        if let Some(marked) = self.marked(linear, size.into(), true)? {
+            self.ram.write_sized(marked.physical, size, value);
+            if marked.watched {
+                self.enforce_stuck(marked.physical, size.into());
+            }
+            return Ok(());
+        }
         self.check_slow(segment, linear, u64::from(size), true)?;
         let who = self.who();
         self.write_as(linear, size, value, who)
@@ -209,10 +244,10 @@ impl Cpu {
         let write = access == Access::Write;
         if self.ram.contains(page.physical & !0xfff, 4096)
             && (page.writable_now || !write)
-            && self.may_cache(page.physical, write)
+            && let Some(lines) = self.watched_lines(page.physical, write)
         {
             self.tlb
-                .fill_data(class, write, linear, page.physical, page.kind);
+                .fill_data(class, write, linear, page.physical, page.kind, lines);
         }
         Ok(page.physical)
     }
@@ -280,12 +315,7 @@ impl Cpu {
     /// Writes physical memory or a device.
     pub(crate) fn write_physical(&mut self, address: u64, size: u8, value: u64) {
         if self.ram.contains(address, size.into()) {
-            match size {
-                1 => self.ram.write(address, value as u8),
-                2 => self.ram.write(address, value as u16),
-                4 => self.ram.write(address, value as u32),
-                _ => self.ram.write(address, value),
-            }
+            self.ram.write_sized(address, size, value);
             self.note_write(address, size.into());
             return;
         }
@@ -379,6 +409,13 @@ impl Cpu {
         }
         Ok(())
     }
+}
+
+/// An access to a page that is marked in the TLB.
+struct Marked {
+    physical: u64,
+    /// Its line is watched.
+    watched: bool,
 }
 
 /// Implicit access of the processor to its own structures.

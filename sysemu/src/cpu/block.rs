@@ -36,6 +36,8 @@ const NEVER: u32 = u32::MAX;
 pub(crate) const LONGEST: usize = 64;
 /// How often a block is interpreted before it is translated.
 const THRESHOLD: u32 = 16;
+/// Decoded instructions, at most: a guest that runs astray through all of its memory would fill the host's.
+const MOST: usize = 4 << 20;
 const QUICK: usize = 1 << 15;
 const NONE: u32 = u32::MAX;
 
@@ -44,6 +46,8 @@ const NONE: u32 = u32::MAX;
 pub(crate) struct Blocks {
     blocks: Vec<Block>,
     free: Vec<u32>,
+    /// Instructions of all `blocks`.
+    instructions: usize,
     known: FxHashMap<u64, u32>,
     /// The same for what was used lately: key, number.
     quick: Box<[(u64, u32)]>,
@@ -57,6 +61,8 @@ pub(crate) struct Blocks {
     pub(crate) threshold: u32,
     /// Blocks get no longer than this.
     pub(crate) longest: usize,
+    /// Everything is forgotten when there are more instructions.
+    pub(crate) most: usize,
 }
 
 fn bits(size: CodeSize) -> u32 {
@@ -81,6 +87,7 @@ impl Blocks {
         Ok(Blocks {
             blocks: Vec::new(),
             free: Vec::new(),
+            instructions: 0,
             known: FxHashMap::default(),
             quick: vec![(0, NONE); QUICK].into_boxed_slice(),
             pages: FxHashMap::default(),
@@ -89,6 +96,7 @@ impl Blocks {
             translations: Translations::new()?,
             threshold: THRESHOLD,
             longest: LONGEST,
+            most: MOST,
         })
     }
 
@@ -126,6 +134,9 @@ impl Blocks {
                 bytes: Vec::new(),
                 what: format!("executing at physical address {physical:#x}, which is no memory"),
             }));
+        }
+        if self.instructions > self.most {
+            self.clear(cpu);
         }
         let rest = 4096 - (physical & 0xfff);
         for _ in 0..2 {
@@ -191,8 +202,10 @@ impl Blocks {
     }
 
     fn insert(&mut self, block: Block) -> u32 {
+        self.instructions += block.ops.len();
         if let Some(number) = self.free.pop() {
-            self.blocks[number as usize] = block;
+            let old = std::mem::replace(&mut self.blocks[number as usize], block);
+            self.instructions -= old.ops.len();
             return number;
         }
         self.blocks.push(block);
@@ -294,6 +307,11 @@ impl Blocks {
         self.translations.count()
     }
 
+    /// How many instructions are kept.
+    pub(crate) fn instructions(&self) -> usize {
+        self.instructions
+    }
+
     /// Runs a translation.
     #[inline(always)]
     pub(crate) fn run(&mut self, cpu: &mut Cpu, translation: u32, budget: u64) {
@@ -305,6 +323,7 @@ impl Blocks {
         self.translations.clear(cpu);
         self.blocks.clear();
         self.free.clear();
+        self.instructions = 0;
         self.known.clear();
         self.quick.fill((0, NONE));
         self.pages.clear();

@@ -251,9 +251,11 @@ impl Cpu {
         if let Ok(found) = self.translate(linear, Access::Read, who) {
             let class = Cpu::class_of(who);
             for write in [false, true] {
-                if (found.writable_now || !write) && self.may_cache(found.physical, write) {
+                if (found.writable_now || !write)
+                    && let Some(lines) = self.watched_lines(found.physical, write)
+                {
                     self.tlb
-                        .fill_data(class, write, linear, found.physical, found.kind);
+                        .fill_data(class, write, linear, found.physical, found.kind, lines);
                 }
             }
         }
@@ -266,9 +268,9 @@ impl Cpu {
                 .fill_fetch(user.user, linear, found.physical, found.kind);
         }
         self.cr2 = cr2;
-        let changed = self
-            .tlb
-            .redirect(linear, other, self.may_cache(other, true));
+        let reads = self.watched_lines(other, false).unwrap_or_default();
+        let writes = self.watched_lines(other, true);
+        let changed = self.tlb.redirect(linear, other, reads, writes);
         Ok((page, changed))
     }
 

@@ -82,7 +82,8 @@ impl Cpu {
                     return Err(GP0);
                 }
             }
-            0x8b => m.ucode = 0,
+            // The revision is loaded again.
+            0x8b => {}
             0x174 => m.sysenter[0] = value,
             0x175 | 0x176 => m.sysenter[(number - 0x174) as usize] = address(value)?,
             0x17a => {

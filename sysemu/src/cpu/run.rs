@@ -8,7 +8,6 @@ use crate::cpu::op::Op;
 use crate::cpu::state::{Cpu, RIP, Stop};
 use crate::cpu::translate::Mode;
 use crate::cpu::trap::{self, GP0, Trap};
-use crate::cpu::watch::Watches;
 use crate::memory::{Ram, RamImage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,6 +80,17 @@ impl Processor {
     /// Blocks that are decoded from now on have so many instructions at most, and 64 in any case.
     pub fn set_longest_block(&mut self, instructions: usize) {
         self.blocks.longest = instructions.clamp(1, LONGEST);
+    }
+
+    /// All decoded code is forgotten when it has become more than so many instructions.
+    pub fn set_most_decoded(&mut self, instructions: usize) {
+        self.blocks.most = instructions;
+    }
+
+    /// How many decoded instructions are kept.
+    #[must_use]
+    pub fn decoded(&self) -> usize {
+        self.blocks.instructions()
     }
 
     /// How many blocks have been translated and are still known.
@@ -347,7 +357,7 @@ impl Processor {
         self.alarm = u64::MAX;
         self.cpu.deliveries = u64::MAX;
         let watched = std::mem::take(&mut self.cpu.breakpoints).any();
-        self.cpu.watches = Watches::default();
+        self.cpu.forget_watches();
         if watched {
             self.blocks.clear(&mut self.cpu);
         }

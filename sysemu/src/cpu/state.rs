@@ -408,6 +408,7 @@ impl Cpu {
             msr: Msrs {
                 pat: 0x0007_0406_0007_0406,
                 misc_enable: 1,
+                ucode: 1 << 32,
                 ..Msrs::default()
             },
             retired: 0,

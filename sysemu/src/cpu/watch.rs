@@ -1,11 +1,12 @@
-//! Watched RAM and stuck cells, for faults. A page with either never gets into the part of the TLB that would hide the access: see
-//! [`Cpu::may_cache`].
+//! Watched RAM and stuck cells, for faults. A page with either is marked in the TLB, with the lines of 64 bytes that are concerned: see
+//! [`Cpu::watched_lines`].
 
 use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
 use crate::cpu::state::{Cpu, Stop};
+use crate::cpu::tlb::Lines;
 use crate::cpu::trap::Trap;
 
 /// Which accesses are watched.
@@ -53,9 +54,18 @@ struct Page {
 }
 
 impl Page {
-    fn covers(&self, write: bool) -> bool {
-        let kinds = Kinds::of(write);
-        write && !self.stuck.is_empty() || self.stretches.iter().any(|s| s.kinds.meets(kinds))
+    /// What the TLB must not let through. An instruction that reads what it writes back uses the table for writes alone, so that knows all.
+    fn lines(&self, write: bool) -> Lines {
+        let mut lines = Lines::default();
+        for stretch in &self.stretches {
+            if write || stretch.kinds.reads {
+                lines.add(stretch.range.clone());
+            }
+        }
+        for &offset in self.stuck.keys().filter(|_| write) {
+            lines.add(offset.into()..u64::from(offset) + 1);
+        }
+        lines
     }
 }
 
@@ -108,15 +118,33 @@ impl Watches {
 }
 
 impl Cpu {
-    /// Whether the TLB may let accesses of a page of RAM through unseen: reads of what isn't watched, writes where also no decoded code lies
-    /// and no cell is stuck.
-    pub(crate) fn may_cache(&self, physical: u64, write: bool) -> bool {
+    /// The lines of a page of RAM of which the TLB must not let accesses through unseen; none where it may have no entry: decoded code must be
+    /// told of all writes.
+    pub(crate) fn watched_lines(&self, physical: u64, write: bool) -> Option<Lines> {
         if write && self.code.has_code(physical) {
-            return false;
+            return None;
         }
-        self.watches
-            .page(physical)
-            .is_none_or(|page| !page.covers(write))
+        let page = self.watches.page(physical);
+        Some(page.map(|page| page.lines(write)).unwrap_or_default())
+    }
+
+    /// Makes the TLB know what is watched of a page.
+    fn mark_watched(&mut self, page: u64) {
+        let page = page << 12;
+        let [reads, writes] = [false, true].map(|write| {
+            let watched = self.watches.page(page);
+            watched.map(|page| page.lines(write)).unwrap_or_default()
+        });
+        self.tlb.mark(page, reads, writes);
+    }
+
+    /// Nothing is watched any more, and no cell is stuck.
+    pub(crate) fn forget_watches(&mut self) {
+        let pages: Vec<u64> = self.watches.pages.keys().copied().collect();
+        self.watches = Watches::default();
+        for page in pages {
+            self.mark_watched(page);
+        }
     }
 
     /// Stops the machine before each instruction that accesses `[physical, physical + length)` in such a way, until
@@ -132,17 +160,25 @@ impl Cpu {
                 range: at - base..next - base,
                 kinds,
             });
+            self.mark_watched(base >> 12);
             at = next;
         }
-        self.tlb.flush(true);
     }
 
     /// Ends a watch.
     pub fn unwatch(&mut self, number: u32) {
-        for page in self.watches.pages.values_mut() {
+        let mut changed = Vec::new();
+        for (&at, page) in &mut self.watches.pages {
+            let before = page.stretches.len();
             page.stretches.retain(|stretch| stretch.number != number);
+            if page.stretches.len() != before {
+                changed.push(at);
+            }
         }
         self.watches.tidy();
+        for page in changed {
+            self.mark_watched(page);
+        }
     }
 
     /// From now on the bits of `mask` of a byte of RAM are those of `value`, whatever is written; a mask of 0 makes it sound again.
@@ -155,11 +191,12 @@ impl Cpu {
         if mask == 0 {
             stuck.remove(&offset);
             self.watches.tidy();
+            self.mark_watched(physical >> 12);
             return;
         }
         let value = value & mask;
         stuck.insert(offset, Stuck { mask, value });
-        self.tlb.flush(true);
+        self.mark_watched(physical >> 12);
         self.note_write(physical, 1);
     }
 

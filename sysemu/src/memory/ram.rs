@@ -304,6 +304,17 @@ impl Ram {
         }
     }
 
+    /// Writes the low 1, 2, 4 or 8 bytes of a value.
+    #[inline(always)]
+    pub fn write_sized(&mut self, address: u64, size: u8, value: u64) {
+        match size {
+            1 => self.write(address, value as u8),
+            2 => self.write(address, value as u16),
+            4 => self.write(address, value as u32),
+            _ => self.write(address, value),
+        }
+    }
+
     /// All bytes from `address` on, `length` of them.
     #[must_use]
     pub fn slice(&self, address: u64, length: usize) -> &[u8] {

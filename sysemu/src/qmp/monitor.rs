@@ -206,10 +206,10 @@ impl Control {
         }
     }
 
-    /// The event that goes with an uncorrected error.
+    /// The event that goes with an error.
     fn memory_failure(&mut self, outcome: Outcome, status: u64) {
         let (action, recursive) = match outcome {
-            Outcome::Raised => ("inject", false),
+            Outcome::Raised | Outcome::Recorded => ("inject", false),
             Outcome::Lost => ("ignore", true),
             Outcome::Shutdown => ("reset", true),
             _ => return,

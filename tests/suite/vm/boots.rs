@@ -145,3 +145,34 @@ fn the_full_kernel_unpacks_itself_and_loads_all_its_modules() {
     check_console(&console, &expected);
     assert!(!console.contains("cannot load"), "{console}");
 }
+
+/// A kernel boots to its shell with a thousand addresses watched all over memory, many of which it accesses, and with none: all of memory is the same.
+#[test]
+fn a_thousand_armed_addresses_change_nothing() {
+    let Some(guests) = guests() else {
+        return;
+    };
+    let armed = (0..1000_u64).flat_map(|number| {
+        let place = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (256 << 20)) & !7;
+        // So many accesses of one address do not come.
+        let fault = format!("power@access=phys={place:#x}:1000000000,bytes=8");
+        ["--fault".to_owned(), fault]
+    });
+    let armed: Vec<String> = armed.collect();
+    let kernel = guests.kernel(Flavour::Cloud);
+    let initrd = guests.initrd(Flavour::Cloud);
+    let run = |faults: &[String]| {
+        let mut arguments = vec!["--kernel", path(&kernel), "--initrd", path(&initrd)];
+        arguments.extend(["--append", "console=ttyS0 nokaslr cryptomgr.notests"]);
+        arguments.extend(["--memory", "256M", "--max-instructions", "2000000000"]);
+        arguments.push("--summary");
+        arguments.extend(faults.iter().map(String::as_str));
+        let output = fits(&arguments, None);
+        let said = text(&output.stderr);
+        let memory = said.lines().find(|line| line.contains(", memory "));
+        (text(&output.stdout), memory.expect("a hash").to_owned())
+    };
+    let plain = run(&[]);
+    assert!(plain.0.contains("READY"), "{}", plain.0);
+    assert_eq!(run(&armed), plain);
+}

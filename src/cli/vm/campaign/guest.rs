@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fits_injectors::kernel::console::Console as Printed;
 use fits_injectors::kernel::pages::Memory;
 use fits_injectors::kernel::{End, Observation, Space, Traffic};
-use fits_injectors::machine::Scheduler;
+use fits_injectors::machine::{MachineFault, Scheduler};
 use fits_sysemu::board::console::{Console, Input};
 use fits_sysemu::cpu::Stop;
 use fits_sysemu::devices::network::faulty::Way;
@@ -166,6 +166,11 @@ impl<'a> Guest<'a> {
             written,
             output,
         })
+    }
+
+    /// Whether the disk, card or device that a fault names is there.
+    pub(super) fn check(&mut self, fault: &MachineFault) -> Result<(), String> {
+        self.parts.check(fault, &mut self.machine)
     }
 
     /// The run without a fault, twice: the second time with everything warm, and both must be the same.

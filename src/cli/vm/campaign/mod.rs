@@ -99,7 +99,7 @@ pub(crate) fn run(args: &CampaignArgs) -> Result<u8, CliError> {
     let base = Base::new(&snapshot, &args.hardware, args.typed.as_deref())?;
     let golden = Guest::new(&base)?.golden(args.max_instructions)?;
     let points = match given {
-        Some(points) => points,
+        Some(points) => checked(points, &base)?,
         None => draw(args, &base, &golden)?,
     };
     let started = Instant::now();
@@ -129,6 +129,17 @@ pub(crate) fn run(args: &CampaignArgs) -> Result<u8, CliError> {
         campaign.cost()
     );
     Ok(0)
+}
+
+/// Faults by hand, all of which name what the machine has.
+fn checked(points: Vec<Point>, base: &Base) -> Result<Vec<Point>, CliError> {
+    let mut guest = Guest::new(base)?;
+    for point in &points {
+        guest
+            .check(&point.fault)
+            .map_err(|sentence| CliError::Usage(format!("fault '{}': {sentence}", point.text)))?;
+    }
+    Ok(points)
 }
 
 const DEFAULT: [Kind; 8] = [

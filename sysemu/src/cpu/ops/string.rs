@@ -117,24 +117,24 @@ fn bulk<T: Scalar, const KIND: u8>(cpu: &mut Cpu, op: &Op) -> bool {
     }
     let size = T::BYTES as u64;
     let target = cpu.ctx.regs[RDI].wrapping_add(cpu.lin[ES]);
-    let to = cpu.tlb.data(cpu.class, true, target);
-    let mut room = 4096 - (target & 0xfff);
-    let source = cpu.ctx.regs[RSI].wrapping_add(cpu.lin[usize::from(op.seg) % 6]);
-    let from = cpu.tlb.data(cpu.class, false, source);
+    let Some((to, mut room)) = cpu.tlb.unwatched(cpu.class, true, target) else {
+        return false;
+    };
+    let mut from = 0;
     if KIND == MOVS {
-        room = room.min(4096 - (source & 0xfff));
+        let source = cpu.ctx.regs[RSI].wrapping_add(cpu.lin[usize::from(op.seg) % 6]);
+        let Some((physical, clear)) = cpu.tlb.unwatched(cpu.class, false, source) else {
+            return false;
+        };
+        from = physical;
+        room = room.min(clear);
     }
     let count = (room / size).min(cpu.ctx.regs[RCX]);
     let bytes = count * size;
-    if count < 2 || to.tag != target & !0xfff {
+    if count < 2 {
         return false;
     }
-    let to = cpu.tlb.physical(to) | (target & 0xfff);
     if KIND == MOVS {
-        if from.tag != source & !0xfff {
-            return false;
-        }
-        let from = cpu.tlb.physical(from) | (source & 0xfff);
         if to.wrapping_sub(from) < bytes {
             // What is copied first is copied again.
             return false;

@@ -41,6 +41,7 @@ pub(super) struct Check {
 #[derive(Debug)]
 struct Slow {
     label: DynamicLabel,
+    missed: Option<Missed>,
     /// Where the block goes on; none where it is left.
     resume: Option<DynamicLabel>,
     site: usize,
@@ -48,6 +49,18 @@ struct Slow {
     /// What is in the host's vector registers before, and must be after the interpreter has executed it.
     before: Cached,
     after: Cached,
+}
+
+/// A look-up that missed: the page may be one of which other bytes are watched.
+#[derive(Clone, Copy, Debug)]
+struct Missed {
+    label: DynamicLabel,
+    /// Where the block goes on after a hit.
+    found: DynamicLabel,
+    bytes: usize,
+    write: bool,
+    /// Of the look-up: the block may go on in another one.
+    class: usize,
 }
 
 /// A jump to be given a stub.
@@ -209,25 +222,33 @@ impl<'a> Builder<'a> {
     ) -> Access {
         self.code.lose_flags();
         self.linear(i);
-        let access = self.detour();
+        let mut access = self.detour();
         if aligned {
             let (bits, slow) = ((bytes - 1) as i8, access.label);
             dynasm!(self.code.ops; .arch x64; test r11b, bits; jne =>slow);
         }
-        self.look(bytes, write, &access);
+        self.look(bytes, write, &mut access);
         access
     }
 
     /// The same for the address in the first scratch register; the flags must be packed.
     pub(super) fn look_up(&mut self, bytes: usize, write: bool) -> Access {
-        let access = self.detour();
-        self.look(bytes, write, &access);
+        let mut access = self.detour();
+        self.look(bytes, write, &mut access);
         access
     }
 
-    fn look(&mut self, bytes: usize, write: bool, access: &Access) {
-        let table = layout::data_table(self.mode, write);
-        let label = access.label;
+    fn look(&mut self, bytes: usize, write: bool, access: &mut Access) {
+        let class = self.mode.class();
+        let table = layout::data_table(class, write);
+        let (label, found) = (self.code.label(), self.code.label());
+        access.missed = Some(Missed {
+            label,
+            found,
+            bytes,
+            write,
+            class,
+        });
         const INDEX: i32 = ((tlb::ENTRIES - 1) << 4) as i32;
         dynasm!(self.code.ops; .arch x64
             ; rorx r15, r11, 8
@@ -236,12 +257,14 @@ impl<'a> Builder<'a> {
             ; cmp r11, (4096 - bytes) as i32
             ; ja =>label
             ; mov r15, [rbp + r15 + table + 8]);
+        self.code.place(found);
     }
 
     /// A slow way for an instruction without memory access. To be ended by [`Builder::accessed`].
     pub(super) fn detour(&mut self) -> Access {
         Access {
             label: self.code.label(),
+            missed: None,
             resume: self.code.label(),
             before: self.vectors,
         }
@@ -252,6 +275,7 @@ impl<'a> Builder<'a> {
         let label = self.code.label();
         self.slow.push(Slow {
             label,
+            missed: None,
             resume: None,
             site,
             own_flags: false,
@@ -276,6 +300,7 @@ impl<'a> Builder<'a> {
         self.code.place(access.resume);
         self.slow.push(Slow {
             label: access.label,
+            missed: access.missed,
             resume: Some(access.resume),
             site,
             own_flags: self.code.flags_own_only(),
@@ -377,6 +402,15 @@ impl<'a> Builder<'a> {
     }
 
     fn slow_path(&mut self, slow: Slow) {
+        if let Some(missed) = slow.missed {
+            let gate = self.gates.unwatched[missed.class][usize::from(missed.write)];
+            let found = missed.found;
+            self.code.place(missed.label);
+            self.code.call_gate(gate);
+            dynasm!(self.code.ops; .arch x64
+                ; cmp r11, (4096 - missed.bytes) as i32
+                ; jbe =>found);
+        }
         self.code.place(slow.label);
         self.put_vectors(slow.before);
         self.code.constant(FIRST, self.site(slow.site));
@@ -420,6 +454,7 @@ impl<'a> Builder<'a> {
 #[derive(Debug)]
 pub(super) struct Access {
     label: DynamicLabel,
+    missed: Option<Missed>,
     resume: DynamicLabel,
     before: Cached,
 }

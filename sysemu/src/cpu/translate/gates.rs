@@ -1,9 +1,10 @@
 //! Code that all translations share: the way in, the way out, and the call of the interpreter.
 
 use super::enter::execute_address;
-use super::layout::{PROCESSOR, STATUS};
+use super::layout::{self, PROCESSOR, STATUS};
 use super::registers::{CONTEXT, FIRST, resident};
 use crate::cpu::host::Arena;
+use crate::cpu::tlb::{MARK, SLOW};
 use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocation};
 
 type Assembler = VecAssembler<X64Relocation>;
@@ -17,6 +18,9 @@ pub(super) struct Gates {
     pub(super) leave: u32,
     /// Called with a site in the first scratch register: the interpreter executes its instruction.
     pub(super) interpret: u32,
+    /// By class and whether it is a write. Called where the look-up of an address missed, with what that left in the scratch registers: where the page
+    /// is marked but the access begins in none of the watched lines, they are as after a hit; else the first is 4096 or more.
+    pub(super) unwatched: [[u32; 2]; SLOW],
 }
 
 /// Puts them into empty code memory; none where there is no room.
@@ -25,6 +29,15 @@ pub(super) fn emit(arena: &mut Arena) -> Option<Gates> {
         enter: arena.add(&enter()?)?,
         leave: arena.add(&leave()?)?,
         interpret: arena.add(&interpret()?)?,
+        unwatched: {
+            let mut gates = [[0; 2]; SLOW];
+            for (class, gates) in gates.iter_mut().enumerate() {
+                for (write, gate) in [false, true].into_iter().zip(gates) {
+                    *gate = arena.add(&unwatched(class, write)?)?;
+                }
+            }
+            gates
+        },
     })
 }
 
@@ -98,5 +111,32 @@ fn interpret() -> Option<Vec<u8>> {
     reload(&mut ops);
     dynasm!(ops; .arch x64; ret; stopped:; add rsp, 8; xor eax, eax);
     restore(&mut ops);
+    ops.finalize().ok()
+}
+
+fn unwatched(class: usize, write: bool) -> Option<Vec<u8>> {
+    let (table, lines) = (
+        layout::data_table(class, write),
+        layout::lines_table(class, write),
+    );
+    let mut ops = assembler();
+    dynasm!(ops; .arch x64
+        ; xor r11, MARK as i32
+        ; cmp r11, 4096
+        ; jae >other
+        // The line's number becomes the low bits, which are all that the test uses.
+        ; ror r11d, 6
+        ; push r15
+        ; mov r15, [rbp + r15 + lines]
+        ; bt r15, r11
+        ; pop r15
+        ; jc >watched
+        ; rol r11d, 6
+        ; mov r15, [rbp + r15 + table + 8]
+        ; ret
+        ; watched:
+        ; mov r11d, 4096
+        ; other:
+        ; ret);
     ops.finalize().ok()
 }

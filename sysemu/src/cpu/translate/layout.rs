@@ -30,6 +30,7 @@ const JUMPS: i32 = from_context(offset_of!(Cpu, jumps));
 
 const _: () = assert!(offset_of!(Context, regs) == 0);
 const _: () = assert!(size_of::<tlb::Entry>() == 16);
+const _: () = assert!(size_of::<tlb::Lines>() == 16 && offset_of!(tlb::Lines, watched) == 0);
 const _: () = assert!(size_of::<jumps::Jump>() == 32);
 
 /// The linear base of a segment.
@@ -37,9 +38,14 @@ pub(super) fn segment_base(segment: usize) -> i32 {
     SEGMENTS + 8 * segment as i32
 }
 
-/// The table of data accesses.
-pub(super) fn data_table(mode: Mode, write: bool) -> i32 {
-    TLB + tlb::data_table(mode.class(), write) as i32
+/// A table of data accesses.
+pub(super) const fn data_table(class: usize, write: bool) -> i32 {
+    TLB + tlb::data_table(class, write) as i32
+}
+
+/// The lines beside a table of data accesses.
+pub(super) const fn lines_table(class: usize, write: bool) -> i32 {
+    TLB + tlb::lines_table(class, write) as i32
 }
 
 /// The entry of the fetch table for an address.

@@ -173,8 +173,12 @@ impl Function for Ide {
         }
     }
 
-    fn object(&mut self) -> Option<&mut dyn Object> {
-        Some(self)
+    fn object(&self) -> &dyn Object {
+        self
+    }
+
+    fn object_mut(&mut self) -> &mut dyn Object {
+        self
     }
 }
 

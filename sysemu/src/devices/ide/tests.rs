@@ -28,6 +28,7 @@ impl Bench {
         Bench {
             device: PciDevice {
                 function: Box::new(ide),
+                number: 9,
             },
             context,
             ram,

@@ -278,27 +278,9 @@ impl Network for FaultyNetwork {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::network::tests::Looped;
 
     const NONE: [u8; 0] = [];
-
-    /// What is sent to it comes back.
-    #[derive(Debug, Default)]
-    struct Mirror(VecDeque<Vec<u8>>);
-
-    impl Network for Mirror {
-        fn send(&mut self, _: u64, frame: &[u8]) {
-            self.0.push_back(frame.to_vec());
-        }
-        fn receive(&mut self, _: u64) -> Option<Vec<u8>> {
-            self.0.pop_front()
-        }
-        fn next_event(&self, look_at: u64) -> Option<u64> {
-            (!self.0.is_empty()).then_some(look_at)
-        }
-        fn wait(&mut self, _: Duration) -> bool {
-            false
-        }
-    }
 
     fn rule(way: Way, first: u64, failure: FrameFailure) -> FrameRule {
         FrameRule {
@@ -316,7 +298,7 @@ mod tests {
         for rule in rules {
             failures.add(rule.clone());
         }
-        FaultyNetwork::new(Box::new(Mirror::default()), failures)
+        FaultyNetwork::new(Box::new(Looped::default()), failures)
     }
 
     /// The first bytes of the frames that come back at a time.

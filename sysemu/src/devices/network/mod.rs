@@ -66,8 +66,28 @@ pub trait Network: Debug {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use std::collections::VecDeque;
+
+    /// A wire whose end is its beginning: what is sent comes back.
+    #[derive(Debug, Default)]
+    pub(crate) struct Looped(VecDeque<Vec<u8>>);
+
+    impl Network for Looped {
+        fn send(&mut self, _: u64, frame: &[u8]) {
+            self.0.push_back(frame.to_vec());
+        }
+        fn receive(&mut self, _: u64) -> Option<Vec<u8>> {
+            self.0.pop_front()
+        }
+        fn next_event(&self, look_at: u64) -> Option<u64> {
+            (!self.0.is_empty()).then_some(look_at)
+        }
+        fn wait(&mut self, _: Duration) -> bool {
+            false
+        }
+    }
 
     #[test]
     fn addresses_are_six_bytes_of_one_card() {

@@ -1,8 +1,10 @@
 //! The bridges of an Intel 440FX with a PIIX3: host bridge, and ISA bridge with its routing of PCI interrupts to ISA lines.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::devices::device::Context;
+use crate::devices::object::Object;
 use crate::devices::pci::{Config, Function, Identity};
 use crate::snapshot::State;
 
@@ -58,6 +60,10 @@ impl Bridge {
         Bridge { config }
     }
 
+    fn is_isa(&self) -> bool {
+        self.config.get(9, 3) == [0, 1, 6]
+    }
+
     /// The ISA line that PCI interrupt `index` is routed to.
     #[must_use]
     pub fn route(&self, index: usize) -> Option<u8> {
@@ -85,6 +91,37 @@ impl Function for Bridge {
     fn write(&mut self, _: &mut Context, _: usize, _: u64, _: &[u8]) {}
 
     fn reset(&mut self, _: &mut Context) {}
+
+    fn object(&self) -> &dyn Object {
+        self
+    }
+
+    fn object_mut(&mut self) -> &mut dyn Object {
+        self
+    }
+}
+
+/// The routing registers, of the bridge that has them.
+impl Object for Bridge {
+    fn kind(&self) -> &'static str {
+        if self.is_isa() { "PIIX3" } else { "i440FX" }
+    }
+
+    fn state(&self) -> Value {
+        if self.is_isa() {
+            json!({"routing": self.config.get(ROUTING, 4)})
+        } else {
+            json!({})
+        }
+    }
+
+    fn set_state(&mut self, state: Value) -> Result<(), String> {
+        if state["routing"] == self.state()["routing"] {
+            return Ok(());
+        }
+        // The board has to hear of it.
+        Err("configuration space is written at ports 0xcf8 and 0xcfc".into())
+    }
 }
 
 #[cfg(test)]

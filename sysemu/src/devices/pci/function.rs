@@ -4,7 +4,9 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use crate::devices::device::{Context, Device};
+use serde_json::{Value, json};
+
+use crate::devices::device::{Context, Device, number};
 use crate::devices::object::Object;
 use crate::devices::pci::Config;
 use crate::snapshot::Component;
@@ -48,10 +50,11 @@ pub trait Function: Component + Any + Debug {
         false
     }
 
-    /// As for a device.
-    fn object(&mut self) -> Option<&mut dyn Object> {
-        None
-    }
+    /// What it shows of itself, besides its configuration space.
+    fn object(&self) -> &dyn Object;
+
+    /// The same, to be changed.
+    fn object_mut(&mut self) -> &mut dyn Object;
 }
 
 /// A function as a device: what lies behind base address register `n` begins at offset `PciDevice::bar(n)`.
@@ -59,6 +62,8 @@ pub trait Function: Component + Any + Debug {
 pub struct PciDevice {
     /// The function.
     pub function: Box<dyn Function>,
+    /// Device and function number on the bus: device × 8 + function.
+    pub number: u8,
 }
 
 const BAR_SHIFT: u32 = 32;
@@ -121,6 +126,72 @@ impl Device for PciDevice {
     }
 
     fn object(&mut self) -> Option<&mut dyn Object> {
-        self.function.object()
+        Some(self)
+    }
+}
+
+/// What it shows of itself are the function's own registers, and what its configuration space says.
+impl Object for PciDevice {
+    fn kind(&self) -> &'static str {
+        self.function.object().kind()
+    }
+
+    fn state(&self) -> Value {
+        let mut state = self.function.object().state();
+        state[SPACE] = self.space();
+        state
+    }
+
+    fn set_state(&mut self, state: Value) -> Result<(), String> {
+        self.check_space(&state)?;
+        self.function.object_mut().set_state(state)
+    }
+
+    fn set(&mut self, context: &mut Context, state: Value) -> Result<(), String> {
+        self.check_space(&state)?;
+        self.function.object_mut().set(context, state)
+    }
+
+    fn inputs(&self) -> Vec<(String, usize)> {
+        self.function.object().inputs()
+    }
+
+    fn drive(&mut self, context: &mut Context, group: &str, number: usize, level: bool) {
+        self.function
+            .object_mut()
+            .drive(context, group, number, level);
+    }
+}
+
+/// The property that holds the configuration space.
+const SPACE: &str = "pci";
+
+impl PciDevice {
+    /// The fields of the configuration space.
+    fn space(&self) -> Value {
+        let config = self.function.config();
+        let number = |at, length| number(config.get(at, length));
+        let bars = (0..6).map(|index| config.bar(index).map_or(0, |(_, address)| address));
+        json!({
+            "address": format!("{:02x}.{}", self.number >> 3, self.number & 7),
+            "vendor": number(0, 2),
+            "device": number(2, 2),
+            "command": number(4, 2),
+            "status": number(6, 2),
+            "revision": number(8, 1),
+            "class": number(9, 3),
+            "subsystem_vendor": number(0x2c, 2),
+            "subsystem": number(0x2e, 2),
+            "bars": bars.collect::<Vec<_>>(),
+            "interrupt_line": number(0x3c, 1),
+            "interrupt_pin": number(0x3d, 1),
+        })
+    }
+
+    fn check_space(&self, state: &Value) -> Result<(), String> {
+        if state[SPACE] == self.space() {
+            return Ok(());
+        }
+        Err("configuration space is written at ports 0xcf8 and 0xcfc".into())
     }
 }

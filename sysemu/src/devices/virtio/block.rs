@@ -111,6 +111,10 @@ impl Block {
 }
 
 impl Driven for Block {
+    fn kind(&self) -> &'static str {
+        "virtio-blk-pci"
+    }
+
     fn identity(&self) -> u16 {
         VIRTIO_ID_BLOCK as u16
     }

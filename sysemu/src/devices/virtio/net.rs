@@ -104,6 +104,10 @@ impl Net {
 }
 
 impl Driven for Net {
+    fn kind(&self) -> &'static str {
+        "virtio-net-pci"
+    }
+
     fn identity(&self) -> u16 {
         VIRTIO_ID_NET as u16
     }

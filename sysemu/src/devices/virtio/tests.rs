@@ -5,7 +5,8 @@ use crate::devices::device::Device;
 use crate::devices::device::tests::{bench, read, write};
 use crate::devices::medium::SECTOR;
 use crate::devices::medium::tests::Numbered;
-use crate::devices::network::{Mac, Network};
+use crate::devices::network::Mac;
+use crate::devices::network::tests::Looped;
 use crate::devices::pci::PciDevice;
 use crate::devices::virtio::{Block, Net};
 use crate::memory::Ram;
@@ -38,6 +39,7 @@ impl Driver {
         let mut driver = Driver {
             device: PciDevice {
                 function: Box::new(Virtio::new(device, line)),
+                number: 24,
             },
             context,
             ram,
@@ -264,30 +266,11 @@ fn a_saved_device_goes_on() {
     assert!(small.device.load(&saved).is_err(), "another disk");
 }
 
-/// A wire whose end is its beginning.
-#[derive(Debug, Default)]
-struct Loop(std::collections::VecDeque<Vec<u8>>);
-
-impl Network for Loop {
-    fn send(&mut self, _: u64, frame: &[u8]) {
-        self.0.push_back(frame.to_vec());
-    }
-    fn receive(&mut self, _: u64) -> Option<Vec<u8>> {
-        self.0.pop_front()
-    }
-    fn next_event(&self, look_at: u64) -> Option<u64> {
-        (!self.0.is_empty()).then_some(look_at)
-    }
-    fn wait(&mut self, _: std::time::Duration) -> bool {
-        false
-    }
-}
-
 #[test]
 fn a_card_sends_and_receives_frames_behind_a_header() {
     let mut driver = Driver::new(Box::new(Net::new(
         Mac::numbered(0),
-        Box::new(Loop::default()),
+        Box::new(Looped::default()),
     )));
     assert_eq!(driver.get(page(DEVICE), 4), 0x1200_5452);
     driver

@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use virtio_bindings::bindings::virtio_config::{
     VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_NEEDS_RESET,
     VIRTIO_F_VERSION_1,
@@ -14,6 +15,7 @@ use virtio_queue::{Queue, QueueState, QueueT};
 
 use crate::devices::device::{Context, number, put};
 use crate::devices::lines::Line;
+use crate::devices::object::Object;
 use crate::devices::pci::{Bar, Config, Function, Identity};
 use crate::memory::Dma;
 use crate::snapshot::{Component, decode, encode};
@@ -30,6 +32,9 @@ impl From<virtio_queue::Error> for Broken {
 
 /// What a transport drives: a device of one kind.
 pub trait Driven: Component + Debug {
+    /// What it is, in the words of users of QEMU.
+    fn kind(&self) -> &'static str;
+
     /// Its number in the specification.
     fn identity(&self) -> u16;
 
@@ -379,6 +384,14 @@ impl Function for Virtio {
     fn wait(&mut self, limit: std::time::Duration) -> bool {
         self.device.wait(limit)
     }
+
+    fn object(&self) -> &dyn Object {
+        self
+    }
+
+    fn object_mut(&mut self) -> &mut dyn Object {
+        self
+    }
 }
 
 impl Virtio {
@@ -407,6 +420,54 @@ struct Saved {
     common: Common,
     queues: Vec<SavedQueue>,
     device: Vec<u8>,
+}
+
+/// What driver and device have agreed on, and where the queues are.
+impl Object for Virtio {
+    fn kind(&self) -> &'static str {
+        self.device.kind()
+    }
+
+    fn state(&self) -> Value {
+        let queues = self.queues.iter().map(Queue::state);
+        let queues = queues.map(|state| {
+            json!({
+                "size": state.size,
+                "ready": state.ready,
+                "next_available": state.next_avail,
+                "next_used": state.next_used,
+                "descriptors": state.desc_table,
+                "available": state.avail_ring,
+                "used": state.used_ring,
+            })
+        });
+        json!({
+            "common": self.common,
+            "features": self.device.features() | 1 << VIRTIO_F_VERSION_1,
+            "configuration": self.device.configuration(),
+            "queues": queues.collect::<Vec<_>>(),
+        })
+    }
+
+    fn set_state(&mut self, mut state: Value) -> Result<(), String> {
+        let common = state["common"].take();
+        let mut old = self.state();
+        old["common"].take();
+        if ["features", "configuration", "queues"]
+            .iter()
+            .any(|field| state[*field] != old[*field])
+        {
+            return Err("of a virtio device only the common registers can be set".into());
+        }
+        self.common = serde_json::from_value(common).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    fn set(&mut self, context: &mut Context, state: Value) -> Result<(), String> {
+        self.set_state(state)?;
+        self.drive_line(context);
+        Ok(())
+    }
 }
 
 impl Component for Virtio {
