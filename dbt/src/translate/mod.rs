@@ -11,8 +11,10 @@ mod budget;
 mod capture;
 mod counting;
 mod decode;
+mod difference;
 mod exits;
 mod loads;
+mod region;
 mod registers;
 mod returns;
 mod semantics;
@@ -22,6 +24,7 @@ mod stubs;
 mod tracing;
 mod writer;
 
+pub use region::{HotBlock, region};
 pub use stubs::{Stubs, jump_entry, stubs};
 
 use crate::mode::Mode;
