@@ -3,6 +3,8 @@
 //! A unit of one basic block pays for its count or its row each time. Where the program spends its time, several blocks are joined: the hottest
 //! blocks become units that go on along their hottest successors, around loops more than once. What is hot is seen without stopping
 //! anybody: at level `counts` in the counters, now and then (the same when a budget is used up); at level `full` in the rows of a chunk that is published.
+//! Where branches go either way, so that no path is followed far, mode `budget` joins all hot blocks that are reached from a head to a *region*
+//! (`translate::region`).
 //! Nothing of this is visible in the statistics, except in the time.
 
 use std::time::{Duration, Instant};
@@ -235,11 +237,17 @@ impl Supervisor<'_> {
             Mode::Budget if self.is_soon_left(id, &path) => self.region_from(id),
             _ => Vec::new(),
         };
-        let path = if region.len() < SMALLEST_REGION {
-            translate::trace(&self.translatable(), &request, &path)?
-        } else {
-            covered.extend(region.iter().map(|block| block.pc));
-            translate::region(&self.translatable(), &request, &region)?
+        let mut joined = None;
+        if region.len() >= SMALLEST_REGION {
+            let unit = translate::region(&self.translatable(), &request, &region)?;
+            joined = Some(unit).filter(|unit| !unit.template.starts.is_empty());
+        }
+        let path = match joined {
+            Some(unit) => {
+                covered.extend(region.iter().map(|block| block.pc));
+                unit
+            }
+            None => translate::trace(&self.translatable(), &request, &path)?,
         };
         if path.template.starts.is_empty() {
             return Ok(false);

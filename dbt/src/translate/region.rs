@@ -102,7 +102,8 @@ struct Region {
     at: FxHashMap<u64, usize>,
 }
 
-/// Translates hot blocks, the first of them the one at `request.pc`, in the order in which they shall lie, as one unit. Those that do not fit are left out.
+/// Translates hot blocks, the first of them the one at `request.pc`, in the order in which they shall lie, as one unit. Those that do not fit are left out;
+/// without the first there are no others, and the unit is empty.
 ///
 /// # Errors
 /// As [`super::unit()`].
@@ -144,6 +145,10 @@ impl Region {
         for &HotBlock { pc, executions } in blocks {
             if code.is_marked(pc) || region.at.contains_key(&pc) {
                 continue;
+            }
+            if region.nodes.is_empty() && pc != request.pc {
+                // Its first block is none for a region.
+                break;
             }
             let prefix = None;
             let block = decode::block(

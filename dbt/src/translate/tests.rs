@@ -389,3 +389,26 @@ fn a_region_goes_from_block_to_block_and_returns_to_where_it_has_called() {
         .collect();
     assert_eq!(lengths, [3, 6]);
 }
+
+#[test]
+fn a_block_that_no_region_can_have_begins_none() {
+    // jrcxz +2; inc eax; ret
+    let code = Code {
+        pc: PC,
+        bytes: vec![0xe3, 0x02, 0xff, 0xc0, 0xc3],
+    };
+    let request = Request {
+        id: 7,
+        pc: PC,
+        prefix: None,
+        host: 0x5555_0000_0000,
+        mode: Mode::Budget,
+        virtual_tsc: true,
+    };
+    let blocks = [0, 2, 4].map(|offset| HotBlock {
+        pc: PC + offset,
+        executions: 10,
+    });
+    let unit = region(&code, &request, &blocks).expect("the region translates");
+    assert!(unit.template.instructions.is_empty() && unit.heads.is_empty());
+}
