@@ -49,6 +49,8 @@ pub struct Unit {
     pub exits: Vec<Exit>,
     /// Where it can be entered as well (mode `budget`).
     pub warm_entry: Option<WarmEntry>,
+    /// Of a region (mode `budget`): the beginnings of its blocks, in the order of its instructions. Empty for other units.
+    pub heads: Vec<Head>,
     /// The map from host addresses to guest states, ascending by offset; the first has offset 0.
     pub points: Vec<Point>,
     /// Level `counts`: offset of the first instruction after the one that counts the execution. A thread at or past it
@@ -90,6 +92,19 @@ pub struct WarmEntry {
     pub offset: u32,
     /// The host register that the budget is in.
     pub cursor: u8,
+}
+
+/// The beginning of a block in a region. A thread that is there is between two instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Offset in the unit's code.
+    pub offset: u32,
+    /// Guest address.
+    pub pc: u64,
+    /// The host register that the budget is in; the guest's value of that one is at home.
+    pub cursor: u8,
+    /// So many instructions have been executed that are not yet taken off the budget.
+    pub owed: u16,
 }
 
 /// What comes after a unit.

@@ -282,6 +282,7 @@ fn stopping_anywhere_changes_nothing() {
     };
     let programs: Vec<(PathBuf, Vec<&str>)> = vec![
         (guest(folder.path(), "exact_signals"), vec![]),
+        (guest(folder.path(), "branches"), vec!["mixed", "300000"]),
         (guest(folder.path(), "exact_threads"), vec![]),
         (guest(folder.path(), "threads"), vec![]),
         (guest(folder.path(), "signal_nested"), vec![]),
@@ -355,5 +356,60 @@ fn our_mappings_are_not_seen() {
         assert!(native.len() > 10, "{native:?}");
         TranslatorEngine.count(&cat(), &options()).expect("counted");
         assert_eq!(mappings(), native, "{file}");
+    }
+}
+
+/// Code whose branches go either way is counted exactly when it has become regions: the instructions of this recursion are those of the two calls that
+/// it makes and a constant.
+#[test]
+fn hot_recursion_is_counted_exactly() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("a folder");
+    let guest = guest(folder.path(), "branches");
+    let count = |n: u32| {
+        let command = command(&guest, &["calls", &n.to_string()]);
+        let end = TranslatorEngine.count(&command, &options());
+        end.expect("counted").instructions[0] as i64
+    };
+    let more = |n| count(n) - count(n - 1) - count(n - 2);
+    let expected = more(14);
+    // With other last digits it takes a few instructions more or less to read the number.
+    for n in [24, 34] {
+        assert_eq!(more(n), expected, "{n}");
+    }
+}
+
+/// A moment in hot code is reached in the same state as by stepping from a moment before it.
+#[test]
+fn a_moment_in_hot_code_is_what_steps_lead_to() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("a folder");
+    let guest = guest(folder.path(), "branches");
+    let reach = |program: &Command, index| {
+        let moment = Moment { thread: 0, index };
+        match TranslatorEngine.reach(program, &options(), moment) {
+            Ok(Reached::At(live)) => live,
+            _ => panic!("it never came to {index}"),
+        }
+    };
+    let mut seed = 3;
+    for arguments in [["calls", "36"], ["mixed", "300000"]] {
+        let program = command(&guest, &arguments);
+        let end = TranslatorEngine.count(&program, &options());
+        let total = end.expect("counted").instructions[0];
+        for _ in 0..6 {
+            let index = total / 4 + draw(&mut seed, total / 2);
+            let steps = 1 + draw(&mut seed, 40);
+            let mut stepped = reach(&program, index);
+            for _ in 0..steps {
+                assert_eq!(stepped.step().expect("a step"), Stepped::Retired);
+            }
+            let expected = state(&stepped);
+            drop(stepped);
+            let found = state(&reach(&program, index + steps));
+            let when = format!("{arguments:?} {index} and {steps}");
+            assert_eq!(found.registers, expected.registers, "{when}");
+            assert_eq!(found.vectors, expected.vectors, "{when}");
+        }
     }
 }

@@ -27,13 +27,16 @@ struct Arguments {
     /// How often each point is measured; medians are reported
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Only these programs (fib, aes, md5)
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// After which shares of the instructions the fault is injected, in per cent
+    #[arg(long, value_delimiter = ',', default_values_t = [10.0, 50.0, 90.0])]
+    shares: Vec<f64>,
     /// Small sizes and one run: checks the runner, measures nothing
     #[arg(long)]
     quick: bool,
 }
-
-/// Shares of the instructions after which the fault is injected.
-const SHARES: [f64; 3] = [0.1, 0.5, 0.9];
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
@@ -63,7 +66,10 @@ fn table(arguments: &Arguments, scratch: &Path) -> Result<String> {
     };
     let runs = if arguments.quick { 1 } else { arguments.runs };
     let mut table = "| program | fault at | native, wall | with the fault, wall | ratio | beyond native | native, processor | with the fault, processor | ratio | all runs, processor |\n|---|---|---|---|---|---|---|---|---|---|\n".to_owned();
-    for (program, size) in sizes {
+    let wanted = |program: &str| {
+        arguments.only.is_empty() || arguments.only.iter().any(|one| one == program)
+    };
+    for (program, size) in sizes.into_iter().filter(|one| wanted(one.0)) {
         let point = Point {
             program,
             size,
@@ -75,8 +81,8 @@ fn table(arguments: &Arguments, scratch: &Path) -> Result<String> {
             .instructions
             .first()
             .context("no instruction was counted")?;
-        for share in SHARES {
-            let index = (total as f64 * share) as u64;
+        for &share in &arguments.shares {
+            let index = (total as f64 * share / 100.0) as u64;
             let (mut native, mut faulty) = (Vec::new(), Vec::new());
             for _ in 0..runs {
                 native.push(Took::of(|| run_natively(&words, scratch))?);
@@ -91,7 +97,7 @@ fn table(arguments: &Arguments, scratch: &Path) -> Result<String> {
             });
             table.push_str(&format!(
                 "| {program} {size} | {:.0} % | {:.3} s | {:.3} s | {:.2} | {:+.0} ms | {:.3} s | {:.3} s | {:.2} | {} |\n",
-                100.0 * share,
+                share,
                 native.wall,
                 faulty.wall,
                 faulty.wall / native.wall,

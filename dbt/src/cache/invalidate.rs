@@ -35,6 +35,7 @@ impl Cache {
             return;
         };
         self.unlink_incoming(id);
+        self.break_up(id);
         self.forget_entries(key.0);
     }
 

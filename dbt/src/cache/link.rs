@@ -7,6 +7,8 @@ use fits_stats::template::UnitId;
 
 use super::{Cache, CacheError, zone};
 
+const INT3: u8 = 0xcc;
+
 impl Cache {
     /// Links exit number `exit` of `from` to `to`, if it can be linked.
     ///
@@ -77,6 +79,18 @@ impl Cache {
                 let place = source.host + u64::from(warm.at);
                 self.patch(source.zone, place, source.host + u64::from(warm.otherwise));
             }
+        }
+    }
+
+    /// Makes each block of a region begin with a trap, so that nobody goes round in it any more.
+    pub(super) fn break_up(&self, id: UnitId) {
+        let Some(unit) = self.unit(id) else {
+            return;
+        };
+        for head in &unit.heads {
+            let place = unit.host + u64::from(head.offset);
+            let offset = zone::file_offset(unit.zone, self.zone(unit.zone), place);
+            self.memory.write(offset, &[INT3]);
         }
     }
 

@@ -148,6 +148,17 @@ impl Cache {
     /// What an execution of `id`, a unit or a way out of one before its end, is an execution of: the unit, and the
     /// guest addresses of the blocks.
     pub fn executed(&self, id: UnitId) -> Option<(UnitId, Vec<u64>)> {
+        let (first, executed) = self.executed_by(id)?;
+        Some((first, self.unit(first)?.blocks(executed)))
+    }
+
+    /// The unit and its last instruction that is executed by who leaves it as `id`.
+    pub fn last_of(&self, id: UnitId) -> Option<(UnitId, u16)> {
+        let (first, executed) = self.executed_by(id)?;
+        Some((first, executed.checked_sub(1)? as u16))
+    }
+
+    fn executed_by(&self, id: UnitId) -> Option<(UnitId, usize)> {
         let first = (0..=id)
             .rev()
             .take(SIDES as usize)
@@ -157,7 +168,7 @@ impl Cache {
             0 => unit.instructions.len(),
             side => *unit.sides.get(side as usize - 1)?,
         };
-        Some((first, unit.blocks(executed)))
+        Some((first, executed))
     }
 
     /// The number that the next unit gets.

@@ -3,7 +3,7 @@
 use fits_stats::template::{Prefix, UnitId, UnitInstruction, UnitTemplate};
 use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 
-use crate::unit::{Exit, ExitKind, Point, Unit, WarmEntry};
+use crate::unit::{Exit, ExitKind, Head, Point, Unit, WarmEntry};
 
 /// What lies at a host address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub struct Placed {
     pub exits: Vec<Exit>,
     /// Where it can be entered as well.
     pub warm_entry: Option<WarmEntry>,
+    /// See [`Unit::heads`].
+    pub heads: Vec<Head>,
     /// The map to guest states.
     pub points: Vec<Point>,
     /// See [`Unit::counted_from`].
@@ -102,6 +104,7 @@ impl Placed {
             ending: Ending::of(template.instructions.last()),
             exits: unit.exits,
             warm_entry: unit.warm_entry,
+            heads: unit.heads,
             points: unit.points,
             counted_from: unit.counted_from,
             incoming: Vec::new(),
@@ -123,6 +126,22 @@ impl Placed {
     /// The exit whose trap is at `offset`.
     pub fn exit_at(&self, offset: u32) -> Option<usize> {
         self.exits.iter().position(|exit| exit.trap == offset)
+    }
+
+    /// The beginning of a block of a region that is at `offset`.
+    pub fn head_at(&self, offset: u32) -> Option<usize> {
+        self.heads.iter().position(|head| head.offset == offset)
+    }
+
+    /// How many instructions before this one have retired that are not yet taken off the budget: all of the unit's, or those of its block and what is
+    /// [owed](Head::owed) there in a region.
+    pub fn executed_before(&self, instruction: u16) -> u32 {
+        let block = self.starts.partition_point(|&start| start <= instruction);
+        let Some(head) = self.heads.get(block) else {
+            return instruction.into();
+        };
+        let start = block.checked_sub(1).map_or(0, |last| self.starts[last]);
+        u32::from(head.owed) + u32::from(instruction - start)
     }
 
     /// The point that a thread at `offset` is at or past.

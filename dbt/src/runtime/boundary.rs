@@ -105,18 +105,21 @@ impl Supervisor<'_> {
         let Some(unit) = self.cache.unit(id) else {
             return Ok(None);
         };
-        let cursor = match unit.warm_entry {
-            _ if offset == 0 => R15,
-            Some(warm) if offset == warm.offset => warm.cursor,
+        let head = unit.head_at(offset).map(|number| unit.heads[number]);
+        let (pc, cursor) = match (unit.warm_entry, head) {
+            _ if offset == 0 => (unit.pc, R15),
+            (Some(warm), _) if offset == warm.offset => (unit.pc, warm.cursor),
+            (_, Some(head)) => (head.pc, head.cursor),
             _ => return Ok(None),
         };
-        let (pc, prefix) = (unit.pc, unit.prefix);
+        let (prefix, owed) = (unit.prefix, head.map_or(0, |head| head.owed));
         let displaced = self.mode.takes_r15().then_some(Moved {
             register: cursor,
             to: Where::Home,
         });
         thread.prefix = prefix;
         self.leave_rows(thread, *general(&mut host.clone(), cursor))?;
+        thread.budget.retired += u64::from(owed);
         Ok(Some(state(thread, host, displaced.as_slice(), pc)))
     }
 

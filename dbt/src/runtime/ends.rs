@@ -1,7 +1,7 @@
 //! How threads end, and the run with them.
 
 use fits_tracer::backend::Ended;
-use fits_tracer::ptrace::{Resume, Stopped, Waited, try_wait_any, wait_any};
+use fits_tracer::ptrace::{Resume, Stopped, Waited, general, try_wait_any, wait_any};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -48,7 +48,8 @@ impl Supervisor<'_> {
                 self.precise(thread, &host)?;
             } else {
                 thread.prefix = unit.exits.first().and_then(|exit| exit.prefix);
-                self.leave_rows(thread, host.r15)?;
+                let cursor = point.cursor;
+                self.leave_rows(thread, *general(&mut host.clone(), cursor))?;
             }
         } else {
             thread.prefix = None;

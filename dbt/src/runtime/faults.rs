@@ -102,8 +102,9 @@ impl Supervisor<'_> {
         };
         let unit = self.cache.unit(id).ok_or_else(lost)?;
         let point = unit.point_at(offset).ok_or_else(lost)?;
-        let executed = u32::from(point.instruction);
-        let pc = *unit.instructions.get(executed as usize).ok_or_else(lost)?;
+        let executed = unit.executed_before(point.instruction);
+        let pc = unit.instructions.get(usize::from(point.instruction));
+        let pc = *pc.ok_or_else(lost)?;
         let guest = state(thread, host, &point.moved, pc);
         let mut machine = *host;
         let cursor = *general(&mut machine, point.cursor);

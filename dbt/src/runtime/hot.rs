@@ -3,6 +3,8 @@
 //! A unit of one basic block pays for its count or its row each time. Where the program spends its time, several blocks are joined: the hottest
 //! blocks become units that go on along their hottest successors, around loops more than once. What is hot is seen without stopping
 //! anybody: at level `counts` in the counters, now and then (the same when a budget is used up); at level `full` in the rows of a chunk that is published.
+//! Where branches go either way, so that no path is followed far, mode `budget` joins all hot blocks that are reached from a head to a *region*
+//! (`translate::region`).
 //! Nothing of this is visible in the statistics, except in the time.
 
 use std::time::{Duration, Instant};
@@ -17,7 +19,7 @@ use super::error::{Result, RuntimeError};
 use super::supervisor::Supervisor;
 use crate::cache::{CacheError, Ending, Known};
 use crate::mode::Mode;
-use crate::translate;
+use crate::translate::{self, HotBlock};
 use crate::unit::Request;
 
 /// The first pause between looks at the counters, and the longest.
@@ -42,6 +44,18 @@ const RARE: u64 = 4096;
 
 /// Blocks of a path, at most; the translator limits the number of instructions as well.
 const LONGEST_PATH: usize = 24;
+
+/// A path that is left before so many blocks, and before this share of its own, on average, gives way to a region.
+const FEW_BLOCKS: f64 = 2.2;
+const STAYING_SHARE: f64 = 0.6;
+
+/// A path of which so many blocks are executed, on average, is better than a region: loops that go round often.
+const MANY_BLOCKS: f64 = 6.0;
+
+/// Blocks of a region, at least and at most, and the share of the executions of its hottest block that each must have.
+const SMALLEST_REGION: usize = 6;
+const LARGEST_REGION: usize = 40;
+const REGION_SHARE: f64 = 0.02;
 
 /// What has been seen.
 #[derive(Debug, Default)]
@@ -205,7 +219,7 @@ impl Supervisor<'_> {
         if !current || alone || covered.contains(&pc) {
             return Ok(false);
         }
-        let path = self.path_from(id, seen);
+        let path = self.path_from(id, &|pc| seen.blocks.get(&pc).copied().unwrap_or(0));
         if path.is_empty() {
             return Ok(false);
         }
@@ -219,7 +233,22 @@ impl Supervisor<'_> {
             mode: self.mode,
             virtual_tsc: self.options.environment.is_controlled(),
         };
-        let path = translate::trace(&self.translatable(), &request, &path)?;
+        let region = match self.mode {
+            Mode::Budget if self.is_soon_left(id, &path) => self.region_from(id),
+            _ => Vec::new(),
+        };
+        let mut joined = None;
+        if region.len() >= SMALLEST_REGION {
+            let unit = translate::region(&self.translatable(), &request, &region)?;
+            joined = Some(unit).filter(|unit| !unit.template.starts.is_empty());
+        }
+        let path = match joined {
+            Some(unit) => {
+                covered.extend(region.iter().map(|block| block.pc));
+                unit
+            }
+            None => translate::trace(&self.translatable(), &request, &path)?,
+        };
         if path.template.starts.is_empty() {
             return Ok(false);
         }
@@ -234,12 +263,12 @@ impl Supervisor<'_> {
     }
 
     /// The hottest successors, one after the other; a path that comes back to where it was goes around again.
-    fn path_from(&self, head: UnitId, seen: &Seen) -> Vec<u64> {
+    fn path_from(&self, head: UnitId, executions: &dyn Fn(u64) -> u64) -> Vec<u64> {
         let mut path = Vec::new();
         let mut calls = Vec::new();
         let mut at = head;
         while path.len() < LONGEST_PATH {
-            let Some(next) = self.hottest_successor(at, &mut calls, seen) else {
+            let Some(next) = self.hottest_successor(at, &mut calls, executions) else {
                 break;
             };
             path.push(next);
@@ -251,10 +280,96 @@ impl Supervisor<'_> {
         path
     }
 
+    /// How many blocks of a path are executed before it is left, on average, as far as the counters tell.
+    fn blocks_along(&self, head: UnitId, path: &[u64]) -> f64 {
+        let mut at = head;
+        let (mut reached, mut blocks) = (1.0, 0.0);
+        for &next in path {
+            let Some(unit) = self.cache.unit(at) else {
+                break;
+            };
+            let all: u64 = unit.direct_targets().map(|pc| self.executions(pc)).sum();
+            if unit.direct_targets().count() > 1 && all > 0 {
+                reached *= self.executions(next) as f64 / all as f64;
+            }
+            blocks += reached;
+            match self.single(next) {
+                Some(id) => at = id,
+                None => break,
+            }
+        }
+        blocks
+    }
+
+    /// Whether a path is left so soon that it gives way to a region.
+    fn is_soon_left(&self, head: UnitId, path: &[u64]) -> bool {
+        self.blocks_along(head, path) < FEW_BLOCKS.min(STAYING_SHARE * path.len() as f64)
+    }
+
+    /// Whether a unit is the head of a path of its own that is better not a part of any region.
+    fn stays(&self, head: UnitId) -> bool {
+        let path = self.path_from(head, &|pc| self.executions(pc));
+        self.blocks_along(head, &path) >= MANY_BLOCKS
+    }
+
+    /// How often the counters say that the block at `pc` was executed, since the beginning.
+    fn executions(&self, pc: u64) -> u64 {
+        let count = |id: UnitId| self.hot.counts.get(id as usize).copied();
+        self.single(pc).and_then(count).unwrap_or(0)
+    }
+
+    /// The hot blocks that can be reached from `head`, in an order in which the hottest successor follows wherever it can.
+    fn region_from(&self, head: UnitId) -> Vec<HotBlock> {
+        let Some(pc) = self.cache.unit(head).map(|unit| unit.pc) else {
+            return Vec::new();
+        };
+        let mut region = Vec::new();
+        let mut open = vec![pc];
+        let mut next = Some(pc);
+        let mut hottest = 0;
+        while region.len() < LARGEST_REGION {
+            // Where the last one leads to nothing new: the hottest of all that are reached.
+            let Some(pc) = next.or_else(|| {
+                let new = open
+                    .iter()
+                    .filter(|&&pc| !region.iter().any(|one: &HotBlock| one.pc == pc));
+                new.copied().max_by_key(|&pc| self.executions(pc))
+            }) else {
+                break;
+            };
+            let executions = self.executions(pc);
+            hottest = executions.max(hottest);
+            open.retain(|&other| other != pc);
+            next = None;
+            if (executions as f64) < hottest as f64 * REGION_SHARE
+                || !region.is_empty() && self.single(pc).is_some_and(|id| self.stays(id))
+            {
+                continue;
+            }
+            region.push(HotBlock { pc, executions });
+            let Some(unit) = self.single(pc).and_then(|id| self.cache.unit(id)) else {
+                continue;
+            };
+            let mut targets: Vec<u64> = unit.direct_targets().collect();
+            next = (targets.iter().copied())
+                .filter(|&pc| !region.iter().any(|one| one.pc == pc))
+                .max_by_key(|&pc| self.executions(pc));
+            if let Ending::Call(returns_to) = unit.ending {
+                targets.push(returns_to);
+            }
+            open.extend(targets);
+        }
+        region
+    }
+
     /// `calls`: where the calls of the path return to that it has not returned from yet.
-    fn hottest_successor(&self, id: UnitId, calls: &mut Vec<u64>, seen: &Seen) -> Option<u64> {
+    fn hottest_successor(
+        &self,
+        id: UnitId,
+        calls: &mut Vec<u64>,
+        executions: &dyn Fn(u64) -> u64,
+    ) -> Option<u64> {
         let unit = self.cache.unit(id)?;
-        let executions = |pc: u64| seen.blocks.get(&pc).copied().unwrap_or(0);
         let next = match unit.ending {
             Ending::Return => calls.pop()?,
             _ => unit.direct_targets().max_by_key(|&pc| executions(pc))?,

@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use fits_stats::template::UnitId;
-use fits_tracer::ptrace::{Registers, Resume, Stopped};
+use fits_tracer::ptrace::{Registers, Resume, Stopped, general};
 
 use super::error::Result;
 use super::guest::{R15, RCX, TRAP_FLAG, state};
@@ -12,6 +12,7 @@ use super::thread::{Doing, Thread};
 use crate::cache::{Known, Place};
 use crate::unit::{self, ExitKind, Moved};
 
+const INT3: u8 = 0xcc;
 const RIP: usize = offset_of!(libc::user, regs) + offset_of!(Registers, rip);
 const GUEST_RCX: usize = offset_of!(libc::user, regs) + offset_of!(Registers, rcx);
 
@@ -20,6 +21,8 @@ const GUEST_RCX: usize = offset_of!(libc::user, regs) + offset_of!(Registers, rc
 pub(super) enum Left {
     /// By this exit of a unit.
     Exit(UnitId, usize),
+    /// By the beginning of this block of a region that was forgotten.
+    Head(UnitId, usize),
     /// An indirect branch is not in the table.
     JumpMiss,
 }
@@ -29,8 +32,15 @@ impl Supervisor<'_> {
     pub(super) fn trap_at(&self, host: u64) -> Option<Left> {
         match self.cache.at(host)? {
             Place::Unit { id, offset } => {
-                let exit = self.cache.unit(id)?.exit_at(offset)?;
-                Some(Left::Exit(id, exit))
+                let unit = self.cache.unit(id)?;
+                match unit.exit_at(offset) {
+                    Some(exit) => Some(Left::Exit(id, exit)),
+                    None => {
+                        let head = unit.head_at(offset)?;
+                        let is_trap = self.cache.code(host, 1)? == [INT3];
+                        is_trap.then_some(Left::Head(id, head))
+                    }
+                }
             }
             Place::JumpMiss => Some(Left::JumpMiss),
             Place::Stub => None,
@@ -63,6 +73,7 @@ impl Supervisor<'_> {
                     }
                 }
             }
+            Left::Head(..) => return self.leave(thread, stopped, left),
             Left::JumpMiss => (thread.area.target(), None),
         };
         if self.is_wild(thread, left) {
@@ -89,6 +100,7 @@ impl Supervisor<'_> {
                 Some(ExitKind::Indirect) => self.cache.register_jump(to),
                 _ => self.cache.link(id, exit, to),
             },
+            Left::Head(..) => Ok(()),
             Left::JumpMiss => self.cache.register_jump(to),
         };
         match registered {
@@ -112,6 +124,7 @@ impl Supervisor<'_> {
                 .cache
                 .unit(id)
                 .is_some_and(|unit| unit.exits[exit].kind == ExitKind::Indirect),
+            Left::Head(..) => false,
             Left::JumpMiss => true,
         }
     }
@@ -141,7 +154,16 @@ impl Supervisor<'_> {
         stopped: &Stopped,
         left: Left,
     ) -> Result<Registers> {
-        let host = stopped.registers()?;
+        let mut host = stopped.registers()?;
+        if let Left::Head(id, number) = left
+            && let Some(unit) = self.cache.unit(id)
+        {
+            let head = unit.heads[number];
+            thread.prefix = None;
+            self.leave_rows(thread, *general(&mut host, head.cursor))?;
+            thread.budget.retired += u64::from(head.owed);
+            return Ok(state(thread, &host, &[at_home(head.cursor)], head.pc));
+        }
         let mut moved = Vec::new();
         if self.mode.takes_r15() {
             moved.push(at_home(R15));

@@ -42,12 +42,13 @@ impl Supervisor<'_> {
         } else {
             thread.area.source()
         };
+        let (id, last) = self.cache.last_of(id).ok_or_else(lost)?;
         let unit = self.cache.unit(id).ok_or_else(lost)?;
-        let executed = (unit.instructions.len() as u32).saturating_sub(1);
-        let pc = *unit.instructions.last().ok_or_else(lost)?;
+        let executed = unit.executed_before(last);
+        let pc = *unit.instructions.get(usize::from(last)).ok_or_else(lost)?;
         // By how much the unit has moved what is in r15.
         let advance = match self.mode {
-            Mode::Budget => (unit.instructions.len() as u64).wrapping_neg(),
+            Mode::Budget => (u64::from(executed) + 1).wrapping_neg(),
             Mode::Counts | Mode::Full => u64::from(unit.row_bytes),
         };
         let prefix = unit.prefix;

@@ -112,11 +112,6 @@ impl Assembler {
         }
     }
 
-    /// `lea to, [to + other]`
-    pub(super) fn sum(&mut self, to: u8, other: u8) {
-        dynasm!(self.ops ; .arch x64 ; lea Rq(to), [Rq(to) + Rq(other)]);
-    }
-
     /// `inc qword gs:[offset]`: changes all flags but cf.
     pub(super) fn increment(&mut self, offset: i32) {
         dynasm!(self.ops ; .arch x64 ; gs inc QWORD [offset]);
@@ -216,6 +211,11 @@ impl Assembler {
             })?;
         instruction.set_ip(pc);
         self.encode(&instruction)
+    }
+
+    /// `bswap register`
+    pub(super) fn swap_bytes(&mut self, register: u8) {
+        dynasm!(self.ops ; .arch x64 ; bswap Rq(register));
     }
 
     pub(super) fn pop(&mut self, register: u8) {

@@ -3,6 +3,7 @@
 //! The stages, one module each: [`decode`] finds the unit's instructions; [`registers`] picks the host registers that
 //! it may use for itself; [`write`](self::writer) copies the instructions with only what must change changed, with
 //! [`counting`], [`tracing`] or [`budget`] in between; [`exits`] leads out of it. [`assembler`] knows the encodings,
+//! [`region`](mod@region) joins several blocks with the branches between them, [`difference`] compares addresses without flags,
 //! [`bits`] follows values through instructions that only move bits, and [`stubs`](mod@stubs) are the pieces of host code that belong to no unit.
 
 mod assembler;
@@ -11,8 +12,10 @@ mod budget;
 mod capture;
 mod counting;
 mod decode;
+mod difference;
 mod exits;
 mod loads;
+mod region;
 mod registers;
 mod returns;
 mod semantics;
@@ -22,6 +25,7 @@ mod stubs;
 mod tracing;
 mod writer;
 
+pub use region::{HotBlock, region};
 pub use stubs::{Stubs, jump_entry, stubs};
 
 use crate::mode::Mode;

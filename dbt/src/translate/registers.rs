@@ -12,8 +12,6 @@ use iced_x86::{OpKind, Register};
 
 /// Encoding number of rcx.
 pub(super) const RCX: u8 = 1;
-/// Encoding number of rdx.
-pub(super) const RDX: u8 = 2;
 /// Encoding number of rsp.
 pub(super) const RSP: u8 = 4;
 /// Encoding number of r15, the cursor at unit boundaries.

@@ -29,6 +29,19 @@ pub(super) struct Side {
 }
 
 impl Side {
+    /// Only a number for the first `executed` instructions.
+    pub(super) fn at(id: UnitId, executed: usize) -> Self {
+        Self {
+            id,
+            executed,
+            target: 0,
+            at: 0,
+            row_bytes: 0,
+            scratch: None,
+            moved: (Vec::new(), 0),
+        }
+    }
+
     /// The template of the executed part of `main`.
     pub(super) fn template(&self, main: &UnitTemplate) -> UnitTemplate {
         let within = |instruction: u16| usize::from(instruction) < self.executed;

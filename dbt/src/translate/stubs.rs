@@ -2,11 +2,12 @@
 //!
 //! On arrival the guest's target is in [`TARGET`], the guest's rcx in its home, and rcx is free. Because the lookup
 //! tables are indexed by part of the address only, each entry checks the whole of it, without touching the flags:
-//! `lea` adds the negated address, and `jrcxz` sees whether nothing is left.
+//! what is left when the address is [subtracted](Difference), `jrcxz` sees.
 
 use super::TranslateError;
 use super::assembler::{Assembler, INT3, point};
-use super::registers::{RCX, RDX};
+use super::difference::Difference;
+use super::registers::RCX;
 use crate::layout::TARGET;
 
 /// The stubs that every zone has once.
@@ -45,15 +46,7 @@ pub fn jump_entry(pc: u64, unit: u64, miss: u64, host: u64) -> Result<Vec<u8>, T
 /// that leads to a miss (with rcx still at home).
 fn check(asm: &mut Assembler, pc: u64) -> u32 {
     asm.load_context(RCX, TARGET);
-    let negated = pc.wrapping_neg();
-    if let Ok(short) = i32::try_from(negated as i64) {
-        asm.add(RCX, RCX, short);
-    } else {
-        asm.save(RDX);
-        asm.constant(RDX, negated);
-        asm.sum(RCX, RDX);
-        asm.restore(RDX);
-    }
+    Difference::from(pc).take(asm);
     asm.skip_jump_if_rcx_zero();
     let to_miss = asm.relative(&[0xe9]);
     asm.restore(RCX);

@@ -341,3 +341,74 @@ fn a_unit_that_uses_r15_has_an_entry_and_exits_that_leave_the_budget_elsewhere()
     let plain = translate(&[0x48, 0x01, 0xd8, 0x75, 0x02], Mode::Budget);
     assert!(plain.warm_entry.is_none() && plain.exits.iter().all(|exit| exit.warm.is_none()));
 }
+
+#[test]
+fn a_region_goes_from_block_to_block_and_returns_to_where_it_has_called() {
+    // call +4; dec ecx; jne -9; ret | inc r15; ret
+    let bytes = [
+        0xe8, 0x05, 0x00, 0x00, 0x00, 0xff, 0xc9, 0x75, 0xf7, 0xc3, 0x49, 0xff, 0xc7, 0xc3,
+    ];
+    let code = Code {
+        pc: PC,
+        bytes: bytes.to_vec(),
+    };
+    let request = Request {
+        id: 7,
+        pc: PC,
+        prefix: None,
+        host: 0x5555_0000_0000,
+        mode: Mode::Budget,
+        virtual_tsc: true,
+    };
+    let blocks = [0, 10, 5, 9].map(|offset| HotBlock {
+        pc: PC + offset,
+        executions: 10,
+    });
+    let unit = region(&code, &request, &blocks).expect("the region translates");
+    let text = text(&unit);
+    let heads: Vec<u64> = unit.heads.iter().map(|head| head.pc - PC).collect();
+    assert_eq!(heads, [0, 10, 5, 9]);
+    // No block has the budget in r15, since one of them needs that.
+    assert!(unit.heads.iter().all(|head| head.cursor == 11));
+    // Only the block that is gone back to tests, for all that can be executed before it is gone back to.
+    let tests: Vec<_> = text.iter().filter(|line| line.ends_with(",r11b")).collect();
+    assert_eq!(tests, ["mov [r11-6],r11b"], "{text:#?}");
+    // What the call, the function, and what it returns to execute is taken off together.
+    let owed: Vec<u16> = unit.heads.iter().map(|head| head.owed).collect();
+    assert_eq!(owed, [0, 1, 3, 0]);
+    for taken in ["lea r11,[r11-5]", "lea r11,[r11-3]", "lea r11,[r11-1]"] {
+        assert!(text.contains(&taken.to_owned()), "{taken}: {text:#?}");
+    }
+    // The return compares with the one place that it can return to; the table is for others.
+    assert!(text.iter().any(|line| line.starts_with("jrcxz")));
+    assert_eq!(unit.sides.len(), 2);
+    let lengths: Vec<usize> = unit
+        .sides
+        .iter()
+        .map(|side| side.instructions.len())
+        .collect();
+    assert_eq!(lengths, [3, 6]);
+}
+
+#[test]
+fn a_block_that_no_region_can_have_begins_none() {
+    // jrcxz +2; inc eax; ret
+    let code = Code {
+        pc: PC,
+        bytes: vec![0xe3, 0x02, 0xff, 0xc0, 0xc3],
+    };
+    let request = Request {
+        id: 7,
+        pc: PC,
+        prefix: None,
+        host: 0x5555_0000_0000,
+        mode: Mode::Budget,
+        virtual_tsc: true,
+    };
+    let blocks = [0, 2, 4].map(|offset| HotBlock {
+        pc: PC + offset,
+        executions: 10,
+    });
+    let unit = region(&code, &request, &blocks).expect("the region translates");
+    assert!(unit.template.instructions.is_empty() && unit.heads.is_empty());
+}

@@ -6,7 +6,7 @@ use super::decode::{End, Guest};
 use super::registers::{Plan, R15, used};
 use super::sides::Side;
 use crate::layout::{TARGET, TSC, TSC_STEP};
-use crate::unit::{Exit, ExitKind, Moved, Place, Point, Request, Unit, WarmEntry};
+use crate::unit::{Exit, ExitKind, Head, Moved, Place, Point, Request, Unit, WarmEntry};
 use fits_stats::template::{MemoryAccess, Prefix, UnitId, UnitInstruction, UnitTemplate, Value};
 use iced_x86::{Instruction, MemoryOperand, Mnemonic, Register};
 
@@ -42,6 +42,8 @@ pub(super) struct Writer<'a> {
     pub(super) sides: Vec<Side>,
     /// The unit's second entry.
     pub(super) warm_entry: Option<WarmEntry>,
+    /// The beginnings of a region's blocks.
+    pub(super) heads: Vec<Head>,
     /// Ways out whose first jump has been emitted, but not what it leads to at first.
     pub(super) cold: Vec<Cold>,
     /// Exits from this one on belong to sides.
@@ -82,6 +84,7 @@ impl<'a> Writer<'a> {
             leaving_as: request.id,
             sides: Vec::new(),
             warm_entry: None,
+            heads: Vec::new(),
             cold: Vec::new(),
             side_exits_from: 0,
             values: Vec::new(),
@@ -329,6 +332,7 @@ impl<'a> Writer<'a> {
             code,
             exits,
             warm_entry: self.warm_entry,
+            heads: self.heads,
             points: self.points,
             counted_from: self.counted_from,
         })
