@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use fits_benchmarks::guests;
 
-/// A program, and what makes it run for about a thousandth, a tenth and a whole second.
+/// A program, and what makes it run for about a tenth of a millisecond, a tenth of a second, and a second.
 pub(crate) struct Program {
     pub(crate) name: &'static str,
     pub(crate) executable: String,
@@ -14,16 +14,16 @@ pub(crate) struct Program {
     pub(crate) long: Vec<String>,
 }
 
-/// Arguments for a thousandth of a second, a tenth, and a second.
+/// Arguments for a tenth of a millisecond, a tenth of a second, and a second.
 const SIZES: [(&str, [&str; 3]); 8] = [
-    ("sort", ["10000", "1000000", "9000000"]),
-    ("crc", ["300000", "55000000", "550000000"]),
-    ("sha", ["200000", "26000000", "260000000"]),
-    ("dijkstra", ["60 20", "600 120", "600 1200"]),
-    ("fft", ["12", "19", "22"]),
-    ("matrix", ["100", "700", "1500"]),
-    ("cg", ["30", "230", "480"]),
-    ("random", ["100000", "10000000", "100000000"]),
+    ("sort", ["2000", "1000000", "9000000"]),
+    ("crc", ["50000", "55000000", "550000000"]),
+    ("sha", ["30000", "26000000", "260000000"]),
+    ("dijkstra", ["30 10", "600 120", "600 1200"]),
+    ("fft", ["9", "19", "22"]),
+    ("matrix", ["40", "700", "1500"]),
+    ("cg", ["12", "230", "480"]),
+    ("random", ["20000", "10000000", "100000000"]),
 ];
 
 /// Compiles them, and makes their inputs, in `folder`.
@@ -61,8 +61,8 @@ pub(crate) fn build(folder: &Path) -> Result<Vec<Program>> {
         name: "gzip",
         executable: "gzip".to_owned(),
         tiny: text("tiny.txt", 700)?,
-        short: text("short.txt", 70_000)?,
-        long: text("long.txt", 700_000)?,
+        short: text("short.txt", 230_000)?,
+        long: text("long.txt", 2_300_000)?,
     });
     let query = |rows: u64| {
         let query = format!(

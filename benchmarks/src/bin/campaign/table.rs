@@ -18,7 +18,7 @@ pub(crate) fn table(
 ) -> Result<String> {
     let mut text = format!(
         "## Outcomes of {} faults each\n\nPopulation: `refine`, seed 1. Shares with 95 % Wilson intervals, as `fits campaign run` prints them. \
-         *ptrace agrees*: of {} faults of the same population in a run of a thousandth of a second.\n\n\
+         *ptrace agrees*: of {} faults of the same population in a run of about a tenth of a millisecond.\n\n\
          | program | masked | sdc | detected | crash | hang | not reached | invalid | ptrace agrees |\n|---|---|---|---|---|---|---|---|---|\n",
         arguments.size, arguments.repeated
     );
@@ -65,7 +65,7 @@ fn shares(fits: &Fits, folder: &Path) -> Result<Vec<String>> {
     Ok(shares)
 }
 
-/// A campaign on the same population of a run of a thousandth of a second, where ptrace can come to every moment (it stops at each occurrence of an
+/// A campaign on the same population of a run of about a tenth of a millisecond, where ptrace can come to every moment (it stops at each occurrence of an
 /// instruction), and its experiments again under ptrace; how many have the same outcome, end and state after the injection.
 fn agreement(
     arguments: &Arguments,
