@@ -239,6 +239,25 @@ fn killed_twenty_times_it_ends_with_the_same_table() {
     assert_eq!(place.table("killed"), place.table("whole"));
 }
 
+/// A shell starts what is in the background with SIGINT ignored, and gzip looks at that: the planning process and the workers once differed in it.
+#[test]
+fn what_the_caller_ignores_changes_nothing() {
+    let place = Place::gzip(12);
+    for (out, before) in [("plain", ":"), ("ignoring", "trap '' INT HUP QUIT TERM")] {
+        let ran = Command::new("sh")
+            .args(["-c", &format!("{before}; exec \"$0\" \"$@\"")])
+            .args([FITS, "campaign", "run", "campaign.toml", "--out", out])
+            .current_dir(place.path("."))
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+    }
+    assert_eq!(place.table("ignoring"), place.table("plain"));
+    let (text, _) = place.ends(&["export", "ignoring", "--format", "json"], 0);
+    let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    assert!(all.iter().all(|one| one["start"] == "checkpoint"), "{text}");
+}
+
 #[test]
 fn where_runs_begin_changes_nothing() {
     let place = Place::gzip(40);

@@ -105,14 +105,14 @@ impl Tables {
         for outcome in shown {
             let count = self.all.count(outcome);
             match self.all.share(outcome) {
-                Some(share) => writeln!(
-                    out,
-                    "{:<16}{count:>7}  {:>6.2} %  {:.2} to {:.2} %",
-                    outcome.name(),
-                    100.0 * share.estimate,
-                    100.0 * share.low,
-                    100.0 * share.high
-                )?,
+                Some(share) => {
+                    let [estimate, low, high] = share.percents();
+                    let name = outcome.name();
+                    writeln!(
+                        out,
+                        "{name:<16}{count:>7}  {estimate:>6} %  {low} to {high} %"
+                    )?;
+                }
                 None => writeln!(out, "{:<16}{count:>7}", outcome.name())?,
             }
         }
@@ -136,14 +136,8 @@ impl Tables {
             for side in UserSide::ALL {
                 write!(out, "{:>14}", count(side))?;
             }
-            let share = reached(counts);
-            writeln!(
-                out,
-                "  {:>6.2} %  {:.2} to {:.2} %",
-                100.0 * share.estimate,
-                100.0 * share.low,
-                100.0 * share.high
-            )?;
+            let [estimate, low, high] = reached(counts).percents();
+            writeln!(out, "  {estimate:>6} %  {low} to {high} %")?;
         }
         Ok(())
     }

@@ -106,9 +106,12 @@ impl Table {
             "outcome", "count", "share (95 % interval)"
         )?;
         for row in &self.rows {
-            let share = row.share.map(percent).unwrap_or_default();
+            let share = row
+                .share
+                .map(|share| share.in_percent())
+                .unwrap_or_default();
             let weighted = match row.weighted {
-                Some(interval) => format!("   {}", percent(interval)),
+                Some(interval) => format!("   {}", interval.in_percent()),
                 None => String::new(),
             };
             let line = format!(
@@ -123,14 +126,4 @@ impl Table {
         }
         Ok(())
     }
-}
-
-/// `12.34 % (10.42 to 14.55)`
-pub(super) fn percent(interval: Interval) -> String {
-    format!(
-        "{:.2} % ({:.2} to {:.2})",
-        100.0 * interval.estimate,
-        100.0 * interval.low,
-        100.0 * interval.high
-    )
 }

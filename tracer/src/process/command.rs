@@ -108,7 +108,7 @@ impl Command {
         self
     }
 
-    /// Makes it the leader of a session and process group of its own, without a terminal.
+    /// Makes it the leader of a session and process group of its own, without a terminal and without ignored signals, whatever we ignore.
     #[must_use]
     pub fn own_session(mut self) -> Self {
         self.own_session = true;

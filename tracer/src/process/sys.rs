@@ -3,7 +3,7 @@
 //! Between `clone3` and `execve` the child is a copy of a program that may have had several threads: it calls nothing but
 //! system calls, and allocates nothing.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -83,6 +83,9 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
         .collect()
 }
 
+/// Signals have the numbers from 1 on.
+const LAST_SIGNAL: c_int = 64;
+
 /// The child's way to `execve`; returns only when something failed.
 fn child(plan: &Plan, argv: &[*const c_char], envp: &[*const c_char]) -> (Step, Errno) {
     // SAFETY: plain system calls on prepared values; all pointers point into memory that this copy of the process owns.
@@ -109,6 +112,11 @@ fn child(plan: &Plan, argv: &[*const c_char], envp: &[*const c_char]) -> (Step, 
         if plan.own_session {
             // Fails only for the leader of a group, which a new process is not.
             libc::setsid();
+            // What whoever started us ignores is none of its business: programs look at that (gzip does), and execute something else then.
+            for signal in 1..=LAST_SIGNAL {
+                // Refused for SIGKILL, SIGSTOP and those of the C library, which nobody can have changed.
+                libc::signal(signal, libc::SIG_DFL);
+            }
         }
         for limit in plan.limits {
             set_limit(limit);

@@ -217,7 +217,7 @@ impl Comparison {
 
 impl Difference {
     fn cells(&self) -> Vec<String> {
-        let share = |one: &Option<Interval>| one.map_or(String::new(), percent);
+        let share = |one: &Option<Interval>| one.map_or(String::new(), |share| share.in_percent());
         vec![
             self.outcome.clone(),
             self.counts[0].to_string(),
@@ -228,11 +228,6 @@ impl Difference {
             self.p.map_or(String::new(), |p| format!("{p:.3}")),
         ]
     }
-}
-
-fn percent(share: Interval) -> String {
-    let [estimate, low, high] = [share.estimate, share.low, share.high].map(|one| one * 100.0);
-    format!("{estimate:.2} % ({low:.2} to {high:.2})")
 }
 
 /// Lines of cells, each column as wide as its widest cell.

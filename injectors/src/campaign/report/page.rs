@@ -210,8 +210,8 @@ fn share_html(share: Option<Interval>) -> Cell {
 }
 
 fn share_text(share: Interval) -> String {
-    let [estimate, low, high] = [share.estimate, share.low, share.high].map(|one| one * 100.0);
-    format!("{estimate:.2} % <small>{low:.2} to {high:.2}</small>")
+    let [estimate, low, high] = share.percents();
+    format!("{estimate} % <small>{low} to {high}</small>")
 }
 
 fn outcomes(tallies: &Tallies) -> String {

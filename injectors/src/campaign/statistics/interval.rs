@@ -29,6 +29,26 @@ impl Interval {
         (self.low..=self.high).contains(&value)
     }
 
+    /// Estimate, low and high end in per cent: with two decimals, or as many as it takes to tell a share from none and from all.
+    #[must_use]
+    pub fn percents(&self) -> [String; 3] {
+        [self.estimate, self.low, self.high].map(|share| {
+            let told = |decimals: usize| format!("{:.decimals$}", 100.0 * share);
+            let is_exact = share == 0.0 || share == 1.0;
+            let says_more = |text: &String| {
+                is_exact || !matches!(text.parse::<f64>(), Ok(0.0 | 100.0 | -100.0))
+            };
+            (2..=9).map(told).find(says_more).unwrap_or_else(|| told(2))
+        })
+    }
+
+    /// `12.34 % (10.42 to 14.55)`.
+    #[must_use]
+    pub fn in_percent(&self) -> String {
+        let [estimate, low, high] = self.percents();
+        format!("{estimate} % ({low} to {high})")
+    }
+
     /// Nothing is known of a share.
     const UNKNOWN: Self = Self {
         estimate: f64::NAN,
@@ -186,6 +206,17 @@ mod tests {
     use rand_chacha::rand_core::{Rng, SeedableRng};
 
     use super::*;
+
+    #[test]
+    fn shares_are_told_from_none_and_from_all() {
+        let told = |hits, trials| wilson(hits, trials, 0.95).in_percent();
+        assert_eq!(told(541, 1068), "50.66 % (47.66 to 53.65)");
+        assert_eq!(told(0, 1068), "0.00 % (0.00 to 0.36)");
+        assert_eq!(told(0, 100_000), "0.00 % (0.00 to 0.004)");
+        assert_eq!(told(100_000, 100_000), "100.00 % (99.996 to 100.00)");
+        assert_eq!(told(1, 1_000_000), "0.0001 % (0.00002 to 0.0006)");
+        assert_eq!(told(0, 0), "NaN % (0.00 to 100.00)");
+    }
 
     fn near(found: Interval, low: f64, high: f64) {
         assert!(
