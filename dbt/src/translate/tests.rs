@@ -221,14 +221,7 @@ fn a_side_takes_what_was_executed() {
         pc: PC,
         bytes: vec![0x01, 0xd8, 0x75, 0x02, 0x01, 0xc8, 0xc3],
     };
-    let request = Request {
-        id: 7,
-        pc: PC,
-        prefix: None,
-        host: 0x5555_0000_0000,
-        mode: Mode::Budget,
-        virtual_tsc: true,
-    };
+    let request = request(Mode::Budget);
     let text = text(&trace(&code, &request, &[PC + 4]).expect("the trace translates"));
     assert_eq!(text[0], "mov [r15-4],r15b");
     assert!(
@@ -245,20 +238,25 @@ fn a_side_takes_what_was_executed() {
     );
 }
 
-/// The unit that begins at [`PC`] and goes on along a path.
-fn along(bytes: &[u8], mode: Mode, path: &[u64]) -> Unit {
-    let code = Code {
-        pc: PC,
-        bytes: bytes.to_vec(),
-    };
-    let request = Request {
+/// For what stands at [`PC`].
+fn request(mode: Mode) -> Request {
+    Request {
         id: 7,
         pc: PC,
         prefix: None,
         host: 0x5555_0000_0000,
         mode,
         virtual_tsc: true,
+    }
+}
+
+/// The unit that begins at [`PC`] and goes on along a path.
+fn along(bytes: &[u8], mode: Mode, path: &[u64]) -> Unit {
+    let code = Code {
+        pc: PC,
+        bytes: bytes.to_vec(),
     };
+    let request = request(mode);
     trace(&code, &request, path).expect("the trace translates")
 }
 
@@ -352,14 +350,7 @@ fn a_region_goes_from_block_to_block_and_returns_to_where_it_has_called() {
         pc: PC,
         bytes: bytes.to_vec(),
     };
-    let request = Request {
-        id: 7,
-        pc: PC,
-        prefix: None,
-        host: 0x5555_0000_0000,
-        mode: Mode::Budget,
-        virtual_tsc: true,
-    };
+    let request = request(Mode::Budget);
     let blocks = [0, 10, 5, 9].map(|offset| HotBlock {
         pc: PC + offset,
         executions: 10,
@@ -397,14 +388,7 @@ fn a_block_that_no_region_can_have_begins_none() {
         pc: PC,
         bytes: vec![0xe3, 0x02, 0xff, 0xc0, 0xc3],
     };
-    let request = Request {
-        id: 7,
-        pc: PC,
-        prefix: None,
-        host: 0x5555_0000_0000,
-        mode: Mode::Budget,
-        virtual_tsc: true,
-    };
+    let request = request(Mode::Budget);
     let blocks = [0, 2, 4].map(|offset| HotBlock {
         pc: PC + offset,
         executions: 10,
