@@ -53,7 +53,8 @@ pub(crate) struct InjectArgs {
     /// it is a file, otherwise /dev/null]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, help_heading = "Running")]
     pub(crate) stdin: Option<PathBuf>,
-    /// How many instructions are followed after a fault to see whether what it changed is read
+    /// How many instructions are stepped after a fault to see whether what it changed is read; 0: none, and registers are not followed natively
+    /// after them either
     #[arg(long, value_name = "N", default_value_t = WINDOW, help_heading = "Running")]
     pub(crate) window: u64,
     /// Compare what the thread does in the N instructions after the fault with what it does without: where the path parts, which registers
@@ -65,8 +66,8 @@ pub(crate) struct InjectArgs {
     /// with one thread, and faults that do not last
     #[arg(long, help_heading = "Running")]
     pub(crate) trace_stats: bool,
-    /// End a run, as masked, once its state is that of the fault-free run again; looked for in the first N instructions after the fault
-    /// [default N: 100]
+    /// End a run, as masked, once its state is that of the fault-free run again: looked for in the first N instructions after the fault
+    /// [default N: 100], and later where a changed register is overwritten before it is read
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "100", conflicts_with = "trace", help_heading = "Running")]
     pub(crate) early_stop: Option<u64>,
     /// Run the reference twice even if that takes long, and say whether it is reproducible
